@@ -1,0 +1,135 @@
+"""The documents that a process holds, by tenant, and the chains compiled from them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from corspolicy.decision import NOT_READY, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
+from corspolicy.document import PLATFORM, Document, UnreadableDocument
+from corspolicy.wire import Envelope
+
+MAX_REJECTIONS = 100
+
+logger = logging.getLogger("corspolicy")
+
+
+class Held:
+    """One tenant's document: bytes until a request needs it. `document` is None for a deleted tenant."""
+
+    __slots__ = ("_last_good", "_payload", "document", "is_unreadable", "revision")
+
+    def __init__(self, envelope: Envelope, last_good: Held | None = None) -> None:
+        self.revision = envelope.revision
+        self.document: Document | None = None
+        self.is_unreadable = False
+        self._payload = envelope.payload
+        self._last_good = last_good
+
+    def read(self) -> None:
+        """Read the document, once. Raises UnreadableDocument if that fails."""
+        payload, self._payload = self._payload, None
+        if payload is not None:
+            try:
+                self.document = Document.from_bytes(payload)
+            except UnreadableDocument:
+                self.is_unreadable = True
+                raise
+        self._last_good = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the document was read, or was a deletion."""
+        return self._payload is None and not self.is_unreadable
+
+    @property
+    def last_good(self) -> Held | None:
+        """The newest readable document of the tenant: this one, if it was read, else an earlier one."""
+        return self if self.is_good else self._last_good
+
+
+class Cache:
+    """Documents by tenant, newest revision only. Used by one event loop; readers never wait."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+        self._chains: dict[str, dict[str, Chain]] = {}
+        self.ready = False
+        self.revision = 0
+        self.rejections: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def chains(self, service: str) -> dict[str, Chain]:
+        """The compiled chains of `service` by tenant, always the same mapping: look here first."""
+        return self._chains.setdefault(service, {})
+
+    def chain(self, service: str, tenant: str | None) -> Chain:
+        """The chain of `service` for `tenant`, compiled now if it has not been."""
+        if not self.ready:
+            return NOT_READY
+        held = None if tenant is None else self._held.get(tenant)
+        if tenant is None or held is None:
+            return TENANT_UNKNOWN
+        readable = self._readable(tenant, held)
+        platform = self._held.get(PLATFORM)
+        platform = None if platform is None else self._readable(PLATFORM, platform)
+        if readable is None:
+            chain = UNREADABLE
+        else:
+            chain = compile_chain(service, readable.document, None if platform is None else platform.document)
+        self.chains(service)[tenant] = chain
+        return chain
+
+    def is_newer(self, tenant: str, revision: int) -> bool:
+        """Whether `revision` is later than what is held of `tenant`."""
+        held = self._held.get(tenant)
+        return held is None or revision > held.revision
+
+    def next(self, tenant: str, envelope: Envelope) -> Held:
+        """What would be held of `tenant` after `envelope`; not yet read, not yet applied."""
+        held = self._held.get(tenant)
+        return Held(envelope, None if held is None else held.last_good)
+
+    def apply(self, tenant: str, held: Held) -> None:
+        """Hold a document that was read. Requests under way keep the chain that they started with."""
+        self._held[tenant] = held
+        self.revision = max(self.revision, held.revision)
+        self.rejections.pop(tenant, None)
+        self._forget_chains(tenant)
+
+    def replace(self, fresh: Mapping[str, Held]) -> None:
+        """Hold exactly the documents of a complete snapshot."""
+        self._held = dict(fresh)
+        self.revision = max((held.revision for held in fresh.values()), default=0)
+        self.rejections = {tenant: why for tenant, why in self.rejections.items() if tenant in fresh}
+        self.ready = True
+        self._forget_chains(PLATFORM)
+
+    def held(self, tenant: str) -> Held | None:
+        return self._held.get(tenant)
+
+    def reject(self, tenant: str, revision: int, why: str) -> None:
+        """Note that a document can't be read; what is held stays."""
+        if tenant in self.rejections or len(self.rejections) < MAX_REJECTIONS:
+            self.rejections[tenant] = f"revision {revision}: {why}"
+        logger.error(
+            "document of tenant %s at revision %d is unreadable and was not applied: %s", tenant, revision, why
+        )
+
+    def _readable(self, tenant: str, held: Held) -> Held | None:
+        if held.is_good or held.is_unreadable:
+            return held.last_good
+        try:
+            held.read()
+        except UnreadableDocument as error:
+            self.reject(tenant, held.revision, str(error))
+        return held.last_good
+
+    def _forget_chains(self, tenant: str) -> None:
+        for chains in self._chains.values():
+            if tenant == PLATFORM:
+                chains.clear()
+            else:
+                chains.pop(tenant, None)

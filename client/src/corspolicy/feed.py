@@ -1,0 +1,213 @@
+"""Follows the published documents: a snapshot once, then the stream of changes by cursor.
+
+The feed keeps a position, not a subscription: after any break it goes on where it was, and where that is not
+possible (the stream was cut past the cursor, Redis was rebuilt) it takes a new snapshot. Until the snapshot is
+complete, what is held stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from corspolicy.cache import Cache, Held
+from corspolicy.document import UnreadableDocument
+from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, ZERO_ID, Entry, Envelope, Unreadable
+
+BLOCK_SECONDS = 2.0
+# Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
+# dead connection and is an error, never "nothing new".
+SOCKET_TIMEOUT_SECONDS = BLOCK_SECONDS + 3.0
+REBUILD_POLL_SECONDS = 0.25
+BACKOFF_BASE_SECONDS = 0.1
+BACKOFF_CAP_SECONDS = 5.0
+PAGE = 200
+LARGE_DOCUMENT_BYTES = 65_536
+
+logger = logging.getLogger("corspolicy")
+
+
+class Feed:
+    """Keeps one event loop's cache equal to what is published. `run` it as a task."""
+
+    def __init__(self, redis_url: str, cache: Cache) -> None:
+        self._url = redis_url
+        self._cache = cache
+        self._epoch: bytes | None = None
+        self._needs_snapshot = True
+        self._answered_at: float | None = None
+        self.cursor = ZERO_ID
+        self.connected = False
+        self.changed = asyncio.Event()
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since Redis last answered, or None if it never did."""
+        return None if self._answered_at is None else time.monotonic() - self._answered_at
+
+    async def run(self) -> None:
+        """Follow until cancelled. Every failure is logged once and retried with full-jitter backoff."""
+        failures = 0
+        while True:
+            try:
+                async with self._connect() as redis:
+                    await self._begin(redis)
+                    failures = 0
+                    while True:
+                        await self._step(redis)
+            except (RedisError, OSError) as error:
+                level = logging.WARNING if failures == 0 else logging.DEBUG
+                logger.log(level, "lost Redis, going on with what is held: %s", error)
+            except Exception:
+                # A feed that died of a bug would freeze the policies for ever without a word.
+                logger.exception("the feed failed, going on with what is held")
+            finally:
+                self.connected = False
+            await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
+            failures = min(failures + 1, 10)
+
+    def _connect(self) -> Redis:
+        # Retries are this class's own: one that redis-py did inside a command would hide a broken connection.
+        redis: Redis = Redis.from_url(
+            self._url,
+            single_connection_client=True,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_keepalive=True,
+            client_name="corspolicy",
+        )
+        return redis
+
+    async def _begin(self, redis: Redis) -> None:
+        if self.cursor == ZERO_ID:
+            self.cursor = await self._tail(redis)
+        await self._compare_epoch(redis)
+        if not self.connected:
+            self.connected = True
+            logger.info("following Redis from %s", self.cursor.decode())
+
+    async def _step(self, redis: Redis) -> None:
+        if self._needs_snapshot:
+            await self._take_snapshot(redis)
+        block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
+        if not await self._follow(redis, block, {}):
+            await self._compare_epoch(redis)
+
+    async def _compare_epoch(self, redis: Redis) -> None:
+        epoch = await redis.get(EPOCH)
+        self._answered()
+        if epoch != self._epoch:
+            self._needs_snapshot = True
+
+    async def _take_snapshot(self, redis: Redis) -> None:
+        epoch: Any = await redis.get(EPOCH)
+        if epoch is None:
+            return
+        # The tail first: what is written while the hash is read is then in the stream behind the cursor.
+        self.cursor = await self._tail(redis)
+        self._needs_snapshot = False
+        is_complete = False
+        try:
+            fresh = await self._read_documents(redis, is_same_epoch=epoch == self._epoch)
+            is_complete = await redis.get(EPOCH) == epoch
+        finally:
+            if not is_complete:
+                self._needs_snapshot = True
+        if is_complete:
+            self._cache.replace(fresh)
+            self._epoch = epoch
+            logger.info("snapshot of %d tenants at revision %d", len(fresh), self._cache.revision)
+            self._notify()
+
+    async def _read_documents(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
+        fresh: dict[str, Held] = {}
+        position: int | None = None
+        while position != 0:
+            page: Any
+            position, page = await redis.hscan(DOCUMENTS, cursor=position or 0, count=PAGE)
+            self._answered()
+            for name, value in page.items():
+                self._collect(_text(name), value, fresh, is_same_epoch=is_same_epoch)
+            await self._follow(redis, None, fresh)
+        return fresh
+
+    def _collect(self, tenant: str, value: bytes, fresh: dict[str, Held], *, is_same_epoch: bool) -> None:
+        held = self._cache.held(tenant)
+        try:
+            envelope = Envelope.from_bytes(value)
+        except Unreadable as error:
+            self._cache.reject(tenant, 0, str(error))
+            if held is not None:
+                fresh.setdefault(tenant, held)
+            return
+        if tenant in fresh and fresh[tenant].revision >= envelope.revision:
+            return
+        # Within an epoch revisions only grow. A new epoch is the truth of another Redis, whatever is held.
+        if is_same_epoch and held is not None and held.revision >= envelope.revision:
+            fresh[tenant] = held
+        else:
+            fresh[tenant] = self._cache.next(tenant, envelope)
+
+    async def _follow(self, redis: Redis, block: float | None, fresh: dict[str, Held]) -> bool:
+        """Read on from the cursor, waiting up to `block` seconds; whether anything came.
+
+        What comes during a snapshot is applied at once and also kept in `fresh`, the snapshot being read.
+        """
+        milliseconds = None if block is None else int(block * 1000)
+        answer: Any = await redis.xread({CHANGES: self.cursor}, count=PAGE, block=milliseconds)
+        self._answered()
+        if not answer:
+            return False
+        for entry_id, fields in answer[0][1]:
+            entry = Entry.from_fields(entry_id, fields)
+            if entry.previous != self.cursor or (entry.epoch is not None and entry.epoch != self._epoch):
+                self._needs_snapshot = True
+            if entry.tenant is not None and entry.envelope is not None:
+                await self._apply(_text(entry.tenant), entry.envelope, fresh)
+            self.cursor = entry_id
+        self._notify()
+        return True
+
+    async def _apply(self, tenant: str, value: bytes, fresh: dict[str, Held]) -> None:
+        revision = 0
+        try:
+            envelope = Envelope.from_bytes(value)
+            revision = envelope.revision
+            if not self._cache.is_newer(tenant, revision):
+                return
+            held = self._cache.next(tenant, envelope)
+            if len(value) > LARGE_DOCUMENT_BYTES:
+                await asyncio.to_thread(held.read)
+            else:
+                held.read()
+        except (Unreadable, UnreadableDocument) as error:
+            self._cache.reject(tenant, revision, str(error))
+            return
+        self._cache.apply(tenant, held)
+        fresh[tenant] = held
+
+    async def _tail(self, redis: Redis) -> bytes:
+        newest: Any = await redis.xrevrange(CHANGES, count=1)
+        self._answered()
+        return newest[0][0] if newest else ZERO_ID
+
+    def _answered(self) -> None:
+        self._answered_at = time.monotonic()
+
+    def _notify(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")

@@ -1,0 +1,186 @@
+"""The ASGI middleware: finds the request's chain, decides, and writes the decision into the response.
+
+Pure ASGI 3. Bodies are never touched; of the messages only `http.response.start` is edited.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, get_running_loop
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from time import time
+from typing import Any, Protocol
+
+from corspolicy.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
+from corspolicy.policies import Policies
+from corspolicy.tenancy import Scope, TenantResolver, resolver
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Tenant = str | TenantResolver | Callable[[Scope], str | None]
+
+logger = logging.getLogger("corspolicy")
+
+
+class PolicySource(Protocol):
+    """What a middleware needs of `Policies`; `corspolicy.testing` has one without Redis."""
+
+    denied: Counter[Reason]
+
+    def chains(self, service: str) -> Mapping[AbstractEventLoop, Mapping[str, Chain]]:
+        """The chains compiled so far, by event loop and tenant; always the same mapping, kept up to date."""
+
+    async def chain(self, service: str, tenant: str | None) -> Chain:
+        """The chain of any tenant."""
+
+    async def start(self) -> None:
+        """Called at the application's start-up."""
+
+    async def stop(self) -> None:
+        """Called at the application's shutdown."""
+
+
+class CORSPolicyMiddleware:
+    """Applies the policies of `service` to every request of `app`.
+
+    Outermost it answers for everything; `install` puts it there. Through a framework's `add_middleware` it
+    stands inside the framework's own error pages, and their 500s carry no CORS headers: use `install`.
+    """
+
+    def __init__(self, app: ASGIApp, *, service: str, tenant: Tenant, policies: PolicySource | None = None) -> None:
+        """`service` is this service's name in policies; `tenant` names a request's tenant; `policies` defaults to
+        `Policies()`, which reads CORSPOLICY_REDIS_URL.
+
+        Raises ValueError where there is no Redis URL, TypeError for a `tenant` of another kind.
+        """
+        self._app = app
+        self._service = service
+        self._resolve = resolver(tenant)
+        self._extra_vary = ", ".join(self._resolve.vary).encode() or None
+        self._policies: PolicySource = Policies() if policies is None else policies
+        self._chains = self._policies.chains(service)
+        self._denied = self._policies.denied
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await (self._lifespan if scope["type"] == "lifespan" else self._app)(scope, receive, send)
+            return
+        try:
+            tenant = self._resolve(scope)
+            chain = self._chains.get(get_running_loop(), _NO_CHAINS).get(tenant)
+        except Exception:
+            logger.exception("the tenant of a request could not be resolved; nothing is granted")
+            tenant, chain = None, TENANT_UNKNOWN
+        if chain is None:
+            chain = await self._policies.chain(self._service, tenant)
+        decision = decide(chain, scope["method"], scope["headers"], time())
+        if decision.is_refusal:
+            self._denied[decision.reason] += 1
+        headers = decision.headers if self._extra_vary is None else self._with_extra_vary(decision.headers)
+        if decision.status is not None:
+            await send({"type": "http.response.start", "status": decision.status, "headers": [_NO_CONTENT, *headers]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+
+        def send_decided(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                # A new message: the app may use its own again, even in another request at the same time.
+                message = {**message, "headers": _with_decision(message.get("headers", ()), headers)}
+            return send(message)
+
+        await self._app(scope, receive, send_decided)
+
+    def _with_extra_vary(self, headers: Iterable[Line]) -> list[Line]:
+        """The decision's headers, with those that chose the tenant in Vary."""
+        lines = list(headers)
+        _merge_vary(lines, self._extra_vary or b"")
+        return lines
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the lifespan through; follow the policies from the app's start-up to the end of its shutdown."""
+        is_started = False
+
+        async def receive_started() -> Message:
+            nonlocal is_started
+            message = await receive()
+            if message["type"] == "lifespan.startup" and not is_started:
+                is_started = True
+                await self._policies.start()
+            return message
+
+        async def send_stopped(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown"):
+                await stop()
+            await send(message)
+
+        async def stop() -> None:
+            nonlocal is_started
+            if is_started:
+                is_started = False
+                await self._policies.stop()
+
+        try:
+            await self._app(scope, receive_started, send_stopped)
+        finally:
+            await stop()
+
+
+def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | None = None) -> PolicySource:
+    """Put CORSPolicyMiddleware around the whole of `app`, FastAPI or Starlette, its own error pages included.
+
+    Returns the policies, for `status()` and `wait_for()`. Raises RuntimeError when the application has already
+    started, TypeError when it is of another framework, and whatever CORSPolicyMiddleware raises.
+    """
+    build = getattr(app, "build_middleware_stack", None)
+    if build is None:
+        raise TypeError(
+            f"{type(app).__name__} is no FastAPI or Starlette application: "
+            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of app"
+        )
+    if app.middleware_stack is not None:
+        raise RuntimeError("install corspolicy before the application starts")
+    source: PolicySource = Policies() if policies is None else policies
+    resolve = resolver(tenant)
+    # The frameworks build their stack at the first message, their own error handler outermost. Wrapping that
+    # step is the one way to stand outside it without replacing the application object.
+    app.build_middleware_stack = lambda: CORSPolicyMiddleware(build(), service=service, tenant=resolve, policies=source)
+    return source
+
+
+def _with_decision(lines: Iterable[Line], decided: Iterable[Line]) -> list[Line]:
+    """The app's response headers with the decision's: one Access-Control-* line each, Vary merged."""
+    lines = [*lines]
+    for line in lines:
+        # Few responses have a header that starts like Access-Control-* or Vary; the others are done here.
+        if line[0][:1] in _INITIALS:
+            break
+    else:
+        lines += decided
+        return lines
+    kept = [line for line in lines if not line[0].lower().startswith(b"access-control-")]
+    for line in decided:
+        if line[0] == b"vary":
+            _merge_vary(kept, line[1])
+        else:
+            kept.append(line)
+    return kept
+
+
+def _merge_vary(lines: list[Line], vary: bytes) -> None:
+    """Add the members of `vary` to the Vary among `lines`. `Vary: *` already says more and is left alone."""
+    present = [value for name, value in lines if name.lower() == b"vary"]
+    members = [member for value in present for part in value.split(b",") if (member := part.strip())]
+    if b"*" in members:
+        return
+    known = {member.lower() for member in members}
+    members += [member for member in vary.split(b", ") if member.lower() not in known]
+    lines[:] = [line for line in lines if line[0].lower() != b"vary"]
+    lines.append((b"vary", b", ".join(members)))
+
+
+_INITIALS = frozenset((b"a", b"A", b"v", b"V"))
+_NO_CONTENT: Line = (b"content-length", b"0")
+_NO_CHAINS: Mapping[Any, Chain] = {}

@@ -1,0 +1,134 @@
+"""How a request names its tenant, early: from what a preflight already has.
+
+A preflight carries no cookie, no Authorization and no custom header (Fetch, section 4.8), so that a tenant is
+read from the host, the path or the query, or is fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Protocol, cast
+from urllib.parse import parse_qs
+
+Scope = MutableMapping[str, Any]
+
+_PLACEHOLDER = "{tenant}"
+_MAX_QUERY_FIELDS = 100
+
+
+class TenantResolver(Protocol):
+    """Names the tenant of an ASGI request, or None where the request names none: then nothing is granted."""
+
+    vary: tuple[str, ...]
+    """Request headers other than Host that the answer depends on; they are listed in Vary."""
+
+    def __call__(self, scope: Scope) -> str | None:
+        """The tenant of the request that `scope` describes."""
+
+
+class FixedTenant:
+    """Every request belongs to one tenant."""
+
+    vary: tuple[str, ...] = ()
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+
+    def __call__(self, scope: Scope) -> str | None:
+        return self._tenant
+
+
+class TenantFromHost:
+    """The tenant is a label of the host: `TenantFromHost("{tenant}.api.example.com")`.
+
+    `custom` names the tenants of hosts outside the template: a mapping of host to tenant, or a callable. Hosts
+    are given to it in lower case, without port and trailing dot. Raises ValueError for a template in which
+    `{tenant}` is not the whole leftmost label.
+    """
+
+    vary: tuple[str, ...] = ()
+
+    def __init__(self, template: str, custom: Mapping[str, str] | Callable[[str], str | None] | None = None) -> None:
+        if not template.startswith(_PLACEHOLDER + ".") or _PLACEHOLDER in template[len(_PLACEHOLDER) :]:
+            raise ValueError(f'write the host as "{_PLACEHOLDER}.api.example.com", not {template!r}')
+        self._suffix = template[len(_PLACEHOLDER) :].lower().rstrip(".")
+        self._custom: Callable[[str], str | None] | None = custom.get if isinstance(custom, Mapping) else custom
+
+    def __call__(self, scope: Scope) -> str | None:
+        host = _host(scope)
+        if host.endswith(self._suffix):
+            tenant = host[: -len(self._suffix)]
+            if tenant and "." not in tenant:
+                return tenant
+        return self._custom(host) if self._custom is not None and host else None
+
+
+class TenantFromPath:
+    """The tenant is a segment of the path: `TenantFromPath("/t/{tenant}")`, whatever follows.
+
+    Raises ValueError for a template that does not end in `/{tenant}`.
+    """
+
+    vary: tuple[str, ...] = ()
+
+    def __init__(self, template: str) -> None:
+        prefix, placeholder, rest = template.partition(_PLACEHOLDER)
+        if not placeholder or rest.strip("/") or not prefix.startswith("/") or not prefix.endswith("/"):
+            raise ValueError(f'write the path as "/t/{_PLACEHOLDER}", not {template!r}')
+        self._prefix = prefix
+
+    def __call__(self, scope: Scope) -> str | None:
+        path: str = scope["path"]
+        if not path.startswith(self._prefix):
+            return None
+        return path[len(self._prefix) :].partition("/")[0] or None
+
+
+class TenantFromQuery:
+    """The tenant is a query parameter, given once: `TenantFromQuery("tenant")`."""
+
+    vary: tuple[str, ...] = ()
+
+    def __init__(self, parameter: str) -> None:
+        self._parameter = parameter
+
+    def __call__(self, scope: Scope) -> str | None:
+        try:
+            query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=_MAX_QUERY_FIELDS)
+        except ValueError:
+            return None
+        values = query.get(self._parameter, [])
+        return values[0] if len(values) == 1 else None
+
+
+class TenantFromScope:
+    """The tenant is what a callable of the ASGI scope returns, quickly and without I/O.
+
+    Name in `vary` the request headers that it reads. An exception in it is logged and grants nothing.
+    """
+
+    def __init__(self, resolve: Callable[[Scope], str | None], vary: tuple[str, ...] = ()) -> None:
+        self._resolve = resolve
+        self.vary = vary
+
+    def __call__(self, scope: Scope) -> str | None:
+        return self._resolve(scope)
+
+
+def _host(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host: str = value.decode("latin-1").partition(":")[0].lower()
+            return host[:-1] if host.endswith(".") else host
+    return ""
+
+
+def resolver(tenant: str | TenantResolver | Callable[[Scope], str | None]) -> TenantResolver:
+    """The resolver that a user means: a name is a fixed tenant, a plain function a callable of the scope."""
+    if isinstance(tenant, str):
+        return FixedTenant(tenant)
+    if not callable(tenant):
+        raise TypeError(f"tenant is a name, a TenantFrom… object or a callable of the ASGI scope, not {tenant!r}")
+    if hasattr(tenant, "vary"):
+        return cast(TenantResolver, tenant)
+    return TenantFromScope(tenant)

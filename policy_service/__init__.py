@@ -1,0 +1,1 @@
+"""The policy service: stores every tenant's CORS policies and publishes each change."""

@@ -1,0 +1,57 @@
+"""Wires the service together; the only place that does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from policy_service import health
+from policy_service.database import create_engine, create_sessions
+from policy_service.decisions import routes as decisions
+from policy_service.policies import routes as policies
+from policy_service.problems import install_problem_handlers
+from policy_service.publisher import Publisher
+from policy_service.settings import Settings
+from policy_service.tenants import routes as tenants
+
+STOP_TIMEOUT_SECONDS = 5.0
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service. It publishes, or stands by to, while it runs."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = create_engine(settings.database_url)
+        publisher = Publisher(settings.database_url, settings.redis_url, settings.stream_length)
+        task = asyncio.create_task(publisher.run(), name="publisher")
+        app.state.settings = settings
+        app.state.sessions = create_sessions(engine)
+        app.state.publisher = publisher
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task], timeout=STOP_TIMEOUT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                    await engine.dispose()
+
+    # Only pages that load nothing from elsewhere: /openapi.json, but none of the framework's documentation pages.
+    app = FastAPI(
+        title="corspolicy",
+        summary="Centrally managed CORS policies",
+        version=version("corspolicy-service"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    install_problem_handlers(app)
+    for router in (tenants.router, policies.router, decisions.router, health.router):
+        app.include_router(router)
+    return app

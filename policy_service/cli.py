@@ -1,0 +1,86 @@
+"""The `corspolicy` command."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import uvicorn
+from pydantic import ValidationError
+
+from policy_service import migrate
+from policy_service.database import create_engine, create_sessions
+from policy_service.embedded import EmbeddedError
+from policy_service.keys import service as keys
+from policy_service.settings import Settings
+from policy_service.up import up
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="corspolicy-service")
+def main() -> None:
+    """Centrally managed CORS policies. Settings are environment variables with the prefix CORSPOLICY_."""
+
+
+@main.command("up")
+@click.option("--demo", is_flag=True, help="Also run a demo API, and a page on another origin that calls it.")
+@click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65532), help="First of four ports.")
+@click.option(
+    "--data-dir",
+    default=Path(".corspolicy"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where everything is kept.",
+)
+def up_command(demo: bool, port: int, data_dir: Path) -> None:
+    """Run everything on this machine: PostgreSQL, Redis, the service."""
+    try:
+        up(port, data_dir, demo=demo)
+    except EmbeddedError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65535))
+def serve(host: str, port: int) -> None:
+    """Serve the admin API and publish changes, or stand by to."""
+    _settings()
+    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port)
+
+
+@main.command("migrate")
+def migrate_command() -> None:
+    """Bring the database's schema up to date."""
+    migrate.upgrade(_settings().database_url)
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """API keys."""
+
+
+@keys_group.command("create")
+@click.option("--description", default="made on the command line", show_default=True)
+def create_key(description: str) -> None:
+    """Make an admin key and print it; it can't be shown again."""
+    click.echo(asyncio.run(_create_key(_settings(), description)))
+
+
+async def _create_key(settings: Settings, description: str) -> str:
+    engine = create_engine(settings.database_url)
+    try:
+        return await keys.create(create_sessions(engine), description)
+    finally:
+        await engine.dispose()
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
+        raise click.ClickException("settings are missing or not valid:\n" + "\n".join(lines)) from error

@@ -1,0 +1,49 @@
+"""What is asked and answered about a decision."""
+
+from __future__ import annotations
+
+from corspolicy.decision import Reason
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Question(BaseModel):
+    """A request as a browser would send it, to a tenant's service."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "tenant": "acme",
+                "service": "billing",
+                "method": "OPTIONS",
+                "headers": {"Origin": "https://app.acme.com", "Access-Control-Request-Method": "PUT"},
+            }
+        },
+    )
+
+    tenant: str = Field(max_length=200)
+    service: str = Field(default="default", max_length=200)
+    method: str = Field(default="GET", max_length=200)
+    headers: dict[str, str | list[str]] = Field(
+        default_factory=dict, max_length=100, description="a list where a header is sent in several lines"
+    )
+
+
+class DecidingPolicy(BaseModel):
+    """The policy that decided."""
+
+    tenant: str
+    service: str
+
+
+class Answer(BaseModel):
+    """What every service would do with the request, and why."""
+
+    allowed: bool
+    reason: Reason
+    message: str = Field(description="the reason in words")
+    policy: DecidingPolicy | None = Field(description="the policy that admits the origin, if one does")
+    pattern: str | None = Field(description="its pattern that does")
+    status: int | None = Field(description="the status of a preflight's answer; null where the service's app answers")
+    headers: list[tuple[str, str]] = Field(description="the lines that the response gets")
+    revision: int | None = Field(description="the tenant's revision that was asked; null if there is no such tenant")

@@ -1,0 +1,71 @@
+"""The tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Index, Sequence, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """All tables of the service."""
+
+
+# One for all tenants: a revision is never given twice, also across deletion and re-creation of a tenant.
+REVISIONS = Sequence("revisions", metadata=Base.metadata)
+# One number for each time that a publisher begins to lead; Redis refuses the writes of an earlier one.
+TERMS = Sequence("publisher_terms", metadata=Base.metadata)
+
+
+class Tenant(Base):
+    """A tenant's current document. It is small and always read and written whole, hence one JSON value."""
+
+    __tablename__ = "tenants"
+
+    slug: Mapped[str] = mapped_column(Text, primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Change(Base):
+    """One revision of one tenant: the audit log, the history, and (while `published_at` is null) the outbox."""
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        Index("changes_unpublished", "revision", postgresql_where=text("published_at IS NULL")),
+        Index("changes_by_tenant", "tenant", "revision"),
+    )
+
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    published_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Publication(Base):
+    """Which Redis, and which epoch in it, the published documents were last written to. One row."""
+
+    __tablename__ = "publication"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[str] = mapped_column(Text)
+    redis_run_id: Mapped[str] = mapped_column(Text)
+
+
+class ApiKey(Base):
+    """A key to the API: only a digest of its secret part is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -1,0 +1,32 @@
+"""What is known of domains beyond their grammar: A-labels (UTS #46) and the public suffix list."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+
+def to_ascii(domain: str) -> str:
+    """The A-label form of a domain. Raises ValueError (idna.IDNAError) for one that has none."""
+    trailing_dot = "." if domain.endswith(".") else ""
+    # Labels that IDNA does not know, such as _dmarc, are legal in an origin.
+    labels = [_label_to_ascii(label) for label in domain.rstrip(".").split(".")]
+    return ".".join(labels) + trailing_dot
+
+
+def is_public_suffix(domain: str) -> bool:
+    """Whether strangers can register names directly under `domain`; an unknown top-level domain counts as one."""
+    return bool(_public_suffixes().is_public(domain))
+
+
+def _label_to_ascii(label: str) -> str:
+    if label.isascii() and not label.startswith("xn--"):
+        return label
+    return idna.encode(label, uts46=True).decode("ascii")
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList()

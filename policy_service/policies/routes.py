@@ -1,0 +1,132 @@
+"""/v1/tenants/{tenant}/policies"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from policy_service.access import Actor, SessionsOf
+from policy_service.policies import service as policies
+from policy_service.policies.schemas import (
+    ENTRY_BODY,
+    ENTRY_PATCH_BODY,
+    POLICY_BODY,
+    EntryPage,
+    PolicyPage,
+    ShownEntry,
+    ShownPolicy,
+)
+from policy_service.problems import PROBLEM_RESPONSES
+from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
+
+router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES)
+
+
+@router.get("", operation_id="list_policies", tags=["policies"])
+async def list_policies(sessions: SessionsOf, _: Actor, tenant: str) -> PolicyPage:
+    """All policies of a tenant."""
+    return await policies.list_policies(sessions, tenant)
+
+
+@router.get("/{service}", operation_id="get_policy", tags=["policies"])
+async def get_policy(sessions: SessionsOf, _: Actor, tenant: str, service: str, response: Response) -> ShownPolicy:
+    """One policy: that of a service, or `default`."""
+    policy = await policies.read(sessions, tenant, service)
+    response.headers["ETag"] = etag(policy.revision)
+    return policy
+
+
+@router.put(
+    "/{service}",
+    operation_id="put_policy",
+    tags=["policies"],
+    openapi_extra=body_schema(POLICY_BODY),
+    responses={201: {"model": ShownPolicy, "description": "Created"}},
+)
+async def put_policy(
+    sessions: SessionsOf,
+    actor: Actor,
+    tenant: str,
+    service: str,
+    body: JsonBody,
+    if_match: IfMatch,
+    response: Response,
+) -> ShownPolicy:
+    """Write a policy whole. One for a named service stands instead of the default, it does not add to it."""
+    written = await policies.put(sessions, tenant, service, body, if_match, actor)
+    response.headers["ETag"] = etag(written.policy.revision)
+    response.status_code = HTTPStatus.CREATED if written.is_new else HTTPStatus.OK
+    return written.policy
+
+
+@router.delete("/{service}", status_code=HTTPStatus.NO_CONTENT, operation_id="delete_policy", tags=["policies"])
+async def delete_policy(
+    sessions: SessionsOf, actor: Actor, tenant: str, service: str, if_match: IfMatch, response: Response
+) -> None:
+    """Delete a policy. The ETag is the revision of the tenant's document without it."""
+    response.headers["ETag"] = etag(await policies.delete(sessions, tenant, service, if_match, actor))
+
+
+@router.get("/{service}/origins", operation_id="list_origins", tags=["origins"])
+async def list_origins(
+    sessions: SessionsOf, _: Actor, tenant: str, service: str, cursor: Cursor = None, limit: Limit = 100
+) -> EntryPage:
+    """The allowed origins of a policy, in pages."""
+    return await policies.list_origins(sessions, tenant, service, cursor, limit)
+
+
+@router.post(
+    "/{service}/origins",
+    operation_id="add_origin",
+    tags=["origins"],
+    openapi_extra=body_schema(ENTRY_BODY),
+    responses={201: {"model": ShownEntry, "description": "Created"}},
+)
+async def add_origin(
+    sessions: SessionsOf,
+    actor: Actor,
+    tenant: str,
+    service: str,
+    body: JsonBody,
+    if_match: IfMatch,
+    response: Response,
+) -> ShownEntry:
+    """Admit an origin: 201 with the new entry, or 200 with the one that is there."""
+    added = await policies.add_origin(sessions, tenant, service, body, if_match, actor)
+    response.headers["ETag"] = etag(added.entry.revision)
+    response.headers["Location"] = f"/v1/tenants/{tenant}/policies/{service}/origins/{added.entry.id}"
+    response.status_code = HTTPStatus.CREATED if added.is_new else HTTPStatus.OK
+    return added.entry
+
+
+@router.patch(
+    "/{service}/origins/{entry}",
+    operation_id="update_origin",
+    tags=["origins"],
+    openapi_extra=body_schema(ENTRY_PATCH_BODY),
+)
+async def update_origin(
+    sessions: SessionsOf,
+    actor: Actor,
+    tenant: str,
+    service: str,
+    entry: str,
+    body: JsonBody,
+    if_match: IfMatch,
+    response: Response,
+) -> ShownEntry:
+    """Change the note or the expiry of an entry; null clears it."""
+    updated = await policies.update_origin(sessions, tenant, service, entry, body, if_match, actor)
+    response.headers["ETag"] = etag(updated.revision)
+    return updated
+
+
+@router.delete(
+    "/{service}/origins/{entry}", status_code=HTTPStatus.NO_CONTENT, operation_id="remove_origin", tags=["origins"]
+)
+async def remove_origin(
+    sessions: SessionsOf, actor: Actor, tenant: str, service: str, entry: str, if_match: IfMatch, response: Response
+) -> None:
+    """Take an origin back. The ETag is the revision of the tenant's document without it."""
+    response.headers["ETag"] = etag(await policies.remove_origin(sessions, tenant, service, entry, if_match, actor))

@@ -1,0 +1,274 @@
+"""Policies and origin entries: checking them, and putting them into a tenant's document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from corspolicy.document import DEFAULT
+from corspolicy.policy import OriginEntry
+from corspolicy.validation import Problem as PolicyProblem
+from corspolicy.validation import check
+
+from policy_service.changes.service import change_tenant
+from policy_service.database import Sessions
+from policy_service.policies.hosts import is_public_suffix, to_ascii
+from policy_service.policies.schemas import Entry, EntryPage, PolicyPage, ShownEntry, ShownPolicy, StoredPolicy
+from policy_service.problems import ErrorItem, Problem
+from policy_service.requests import Precondition
+from policy_service.tenants.names import is_service
+from policy_service.tenants.schemas import StoredDocument
+from policy_service.tenants.service import read_row
+
+_EDITABLE = {"note", "expires_at"}
+
+
+class Written(NamedTuple):
+    """A policy after a write, and whether the write made it."""
+
+    policy: ShownPolicy
+    is_new: bool
+
+
+async def list_policies(sessions: Sessions, tenant: str) -> PolicyPage:
+    """All policies of a tenant."""
+    row = await read_row(sessions, tenant)
+    document = StoredDocument.model_validate(row.document)
+    return PolicyPage(items=[_shown(tenant, name, document, row.revision) for name in sorted(document.policies)])
+
+
+async def read(sessions: Sessions, tenant: str, service: str) -> ShownPolicy:
+    """One policy of a tenant."""
+    row = await read_row(sessions, tenant)
+    document = StoredDocument.model_validate(row.document)
+    _require(document, tenant, service)
+    return _shown(tenant, service, document, row.revision)
+
+
+async def put(sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, actor: str) -> Written:
+    """Write a policy whole. Entries that stay keep their id and history."""
+    if not is_service(service):
+        detail = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-service", detail)
+    was_there = False
+
+    def precondition(document: StoredDocument, revision: int) -> None:
+        nonlocal was_there
+        was_there = service in document.policies
+        if was_there:
+            if_match.require(revision)
+        else:
+            if_match.check(revision)
+
+    def change(document: StoredDocument) -> StoredDocument:
+        known = {entry.pattern: entry for entry in document.policies.get(service, StoredPolicy()).allow_origins}
+        document.policies[service], warnings[:] = _build(body, known, actor)
+        return document
+
+    warnings: list[PolicyProblem] = []
+    changed = await change_tenant(
+        sessions, tenant, actor=actor, action="policy.put", change=change, precondition=precondition
+    )
+    return Written(_shown(tenant, service, changed.document, changed.revision, warnings), not was_there)
+
+
+async def delete(sessions: Sessions, tenant: str, service: str, if_match: Precondition, actor: str) -> int:
+    """Delete a policy; returns the revision that says so."""
+
+    def change(document: StoredDocument) -> StoredDocument:
+        _require(document, tenant, service)
+        del document.policies[service]
+        return document
+
+    def precondition(document: StoredDocument, revision: int) -> None:
+        _require(document, tenant, service)
+        if_match.require(revision)
+
+    changed = await change_tenant(
+        sessions, tenant, actor=actor, action="policy.delete", change=change, precondition=precondition
+    )
+    return changed.revision
+
+
+async def list_origins(sessions: Sessions, tenant: str, service: str, cursor: str | None, limit: int) -> EntryPage:
+    """Some entries of a policy, in the order of their patterns."""
+    row = await read_row(sessions, tenant)
+    policy = _require(StoredDocument.model_validate(row.document), tenant, service)
+    entries = sorted(policy.allow_origins, key=lambda entry: entry.pattern)
+    if cursor is not None:
+        entries = [entry for entry in entries if entry.pattern > cursor]
+    return EntryPage(items=entries[:limit], next_cursor=entries[limit - 1].pattern if len(entries) > limit else None)
+
+
+class Added(NamedTuple):
+    """An entry, and whether the request made it."""
+
+    entry: ShownEntry
+    is_new: bool
+
+
+async def add_origin(
+    sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, actor: str
+) -> Added:
+    """Admit an origin. One that is admitted by an equal entry already is no error and changes nothing."""
+    found: Entry | None = None
+    added: Entry | None = None
+    warnings: Sequence[PolicyProblem] = ()
+
+    def change(document: StoredDocument) -> StoredDocument:
+        nonlocal found, added, warnings
+        policy = _require(document, tenant, service)
+        added, warnings = _build_entry(policy, body, actor)
+        found = next((entry for entry in policy.allow_origins if entry.pattern == added.pattern), None)
+        if found is None:
+            policy.allow_origins.append(added)
+        return document
+
+    changed = await change_tenant(
+        sessions,
+        tenant,
+        actor=actor,
+        action="origin.add",
+        change=change,
+        precondition=lambda _, revision: if_match.check(revision),
+    )
+    entry = found or added
+    assert entry is not None
+    return Added(_shown_entry(entry, changed.revision, warnings), found is None)
+
+
+async def update_origin(
+    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, if_match: Precondition, actor: str
+) -> ShownEntry:
+    """Change the note or the expiry of an entry."""
+    updated: Entry | None = None
+    warnings: Sequence[PolicyProblem] = ()
+
+    def change(document: StoredDocument) -> StoredDocument:
+        nonlocal updated, warnings
+        policy = _require(document, tenant, service)
+        index = _index(policy, tenant, service, entry_id)
+        old = policy.allow_origins[index]
+        fields = {"note": old.note, "expires_at": old.expires_at and old.expires_at.isoformat()}
+        if not isinstance(body, dict) or "pattern" in body:
+            detail = "The body is an object with note and expires_at; to change the pattern, add another entry."
+            raise _invalid([ErrorItem(code="not_patchable", pointer="", detail=detail)])
+        built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, actor)
+        updated = old.model_copy(update=built.model_dump(include=_EDITABLE))
+        policy.allow_origins[index] = updated
+        return document
+
+    changed = await change_tenant(
+        sessions,
+        tenant,
+        actor=actor,
+        action="origin.update",
+        change=change,
+        precondition=lambda _, revision: if_match.check(revision),
+    )
+    assert updated is not None
+    return _shown_entry(updated, changed.revision, warnings)
+
+
+async def remove_origin(
+    sessions: Sessions, tenant: str, service: str, entry_id: str, if_match: Precondition, actor: str
+) -> int:
+    """Take an entry back; returns the revision that says so."""
+
+    def change(document: StoredDocument) -> StoredDocument:
+        policy = _require(document, tenant, service)
+        del policy.allow_origins[_index(policy, tenant, service, entry_id)]
+        return document
+
+    changed = await change_tenant(
+        sessions,
+        tenant,
+        actor=actor,
+        action="origin.remove",
+        change=change,
+        precondition=lambda _, revision: if_match.check(revision),
+    )
+    return changed.revision
+
+
+def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy, list[PolicyProblem]]:
+    """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong."""
+    checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
+    if checked.policy is None:
+        raise _invalid([ErrorItem.of(problem) for problem in checked.problems])
+    values = {value["pattern"]: value for value in reversed(body.get("allow_origins", [])) if isinstance(value, dict)}
+    entries = []
+    for admitted in checked.policy.allow_origins:
+        old, value = known.get(admitted.pattern), values.get(admitted.pattern)
+        if old is None or value is not None:
+            entry = _entry(admitted, value or {}, actor)
+            entries.append(entry if old is None else old.model_copy(update=entry.model_dump(include=_EDITABLE)))
+        else:
+            entries.append(old)
+    settings = checked.policy.to_json()
+    return StoredPolicy(**{**settings, "allow_origins": entries}), list(checked.warnings)
+
+
+def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, Sequence[PolicyProblem]]:
+    if not isinstance(body, dict):
+        detail = 'The body is an object such as {"pattern": "https://app.example.com"}.'
+        raise _invalid([ErrorItem(code="not_an_object", pointer="", detail=detail)])
+    # Checked alone, with the policy's settings: what is wrong with an entry does not depend on the others.
+    checked = check(
+        {**policy.settings(), "allow_origins": [body]}, to_ascii=to_ascii, is_public_suffix=is_public_suffix
+    )
+    if checked.policy is None:
+        raise _invalid([ErrorItem.of(_in_entry(problem)) for problem in checked.problems])
+    warnings = [_in_entry(problem) for problem in checked.warnings if problem.pointer.startswith("/allow_origins/0")]
+    return _entry(checked.policy.allow_origins[0], body, actor), warnings
+
+
+def _entry(admitted: OriginEntry, values: dict[str, Any], actor: str) -> Entry:
+    expires_at = None if admitted.expires_at is None else datetime.fromtimestamp(admitted.expires_at, UTC)
+    return Entry(pattern=admitted.pattern, note=values.get("note"), expires_at=expires_at, created_by=actor)
+
+
+def _in_entry(problem: PolicyProblem) -> PolicyProblem:
+    pointer = problem.pointer.removeprefix("/allow_origins/0")
+    return PolicyProblem(problem.code, pointer, problem.message, problem.suggestion)
+
+
+def _require(document: StoredDocument, tenant: str, service: str) -> StoredPolicy:
+    policy = document.policies.get(service)
+    if policy is None:
+        hint = "" if service == DEFAULT else f" Without one, {DEFAULT} applies; PUT one to have it stand instead."
+        detail = f"Tenant {tenant!r} has no policy for {service!r}.{hint}"
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-policy", detail)
+    return policy
+
+
+def _index(policy: StoredPolicy, tenant: str, service: str, entry_id: str) -> int:
+    index = next((index for index, entry in enumerate(policy.allow_origins) if entry.id == entry_id), None)
+    if index is None:
+        detail = f"Policy {service!r} of tenant {tenant!r} has no entry {entry_id!r}."
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-entry", detail)
+    return index
+
+
+def _invalid(errors: list[ErrorItem]) -> Problem:
+    detail = "Nothing was changed: see errors."
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-policy", detail, errors)
+
+
+def _shown(
+    tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[PolicyProblem] = ()
+) -> ShownPolicy:
+    policy = document.policies[service]
+    return ShownPolicy.model_construct(
+        **dict(policy),
+        tenant=tenant,
+        service=service,
+        revision=revision,
+        warnings=[ErrorItem.of(warning) for warning in warnings],
+    )
+
+
+def _shown_entry(entry: Entry, revision: int, warnings: Sequence[PolicyProblem]) -> ShownEntry:
+    return ShownEntry(**dict(entry), revision=revision, warnings=[ErrorItem.of(warning) for warning in warnings])

@@ -1,0 +1,22 @@
+"""A stored document in the form in which clients get it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from corspolicy.document import Document
+from corspolicy.wire import Envelope
+
+from policy_service.tenants.schemas import StoredDocument
+
+
+def to_document(tenant: str, revision: int, stored: dict[str, Any]) -> Document:
+    """What clients apply: the policies without notes and authors."""
+    policies = StoredDocument.model_validate(stored).policies
+    return Document(tenant, revision, {service: policy.to_policy() for service, policy in policies.items()})
+
+
+def to_envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:
+    """What stands in Redis; a deletion where there is no document."""
+    payload = None if stored is None else to_document(tenant, revision, stored).to_bytes()
+    return Envelope(revision, payload).to_bytes()

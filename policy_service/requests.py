@@ -1,0 +1,76 @@
+"""What the routes share in reading requests: the JSON body, preconditions, pages."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Query, Request
+
+from policy_service.problems import Problem
+
+MAX_PAGE = 500
+
+
+async def _read_json(request: Request) -> Any:
+    """The body as JSON values. Raises Problem: 413 if it is too large, 400 if it is not JSON."""
+    limit: int = request.app.state.settings.max_body_bytes
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            detail = f"The body is larger than {limit} bytes (CORSPOLICY_MAX_BODY_BYTES)."
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", detail)
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", f"The body is not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+JsonBody = Annotated[Any, Depends(_read_json)]
+
+
+class Precondition:
+    """The If-Match of a request (RFC 9110, section 13.1.1) against a document's revision."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    def require(self, revision: int) -> None:
+        """Raises Problem: 428 without If-Match, 412 if it names another revision."""
+        if self._value is None:
+            detail = f'Send If-Match with the ETag that you read (now {etag(revision)}), or "*" to overwrite anything.'
+            raise Problem(HTTPStatus.PRECONDITION_REQUIRED, "precondition-required", detail)
+        self.check(revision)
+
+    def check(self, revision: int) -> None:
+        """Raises Problem 412 if there is an If-Match and it names another revision."""
+        if self._value is None or self._value.strip() == "*":
+            return
+        if etag(revision) not in [tag.strip() for tag in self._value.split(",")]:
+            detail = f"The document was changed since you read it: it is at {etag(revision)}. Read it and try again."
+            raise Problem(HTTPStatus.PRECONDITION_FAILED, "stale", detail, headers={"ETag": etag(revision)})
+
+
+def _precondition(if_match: Annotated[str | None, Header()] = None) -> Precondition:
+    return Precondition(if_match)
+
+
+IfMatch = Annotated[Precondition, Depends(_precondition)]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="how many items at most")]
+Cursor = Annotated[str | None, Query(max_length=400, description="next_cursor of the page before")]
+
+
+def etag(revision: int) -> str:
+    """The entity tag of a document: its revision."""
+    return f'"{revision}"'
+
+
+def body_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI of a body that is read as JSON values, so that all its problems can be told at once."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -1,0 +1,55 @@
+"""/v1/tenants"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from policy_service.access import Actor, SessionsOf
+from policy_service.changes.service import delete_tenant
+from policy_service.problems import PROBLEM_RESPONSES
+from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
+from policy_service.tenants import service
+from policy_service.tenants.schemas import TENANT_BODY, TENANT_PATCH_BODY, ShownTenant, TenantPage
+
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES)
+
+
+@router.get("", operation_id="list_tenants")
+async def list_tenants(sessions: SessionsOf, _: Actor, cursor: Cursor = None, limit: Limit = 100) -> TenantPage:
+    """All tenants, in pages."""
+    return await service.page(sessions, cursor, limit)
+
+
+@router.post("", status_code=HTTPStatus.CREATED, operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY))
+async def create_tenant(sessions: SessionsOf, actor: Actor, body: JsonBody, response: Response) -> ShownTenant:
+    """Create a tenant. Its default policy admits nobody until you add an origin."""
+    tenant = await service.create(sessions, body, actor)
+    response.headers["ETag"] = etag(tenant.revision)
+    response.headers["Location"] = f"/v1/tenants/{tenant.tenant}"
+    return tenant
+
+
+@router.get("/{tenant}", operation_id="get_tenant")
+async def get_tenant(sessions: SessionsOf, _: Actor, tenant: str, response: Response) -> ShownTenant:
+    """One tenant."""
+    shown = await service.read(sessions, tenant)
+    response.headers["ETag"] = etag(shown.revision)
+    return shown
+
+
+@router.patch("/{tenant}", operation_id="update_tenant", openapi_extra=body_schema(TENANT_PATCH_BODY))
+async def update_tenant(
+    sessions: SessionsOf, actor: Actor, tenant: str, body: JsonBody, if_match: IfMatch, response: Response
+) -> ShownTenant:
+    """Change a tenant's display name."""
+    shown = await service.rename(sessions, tenant, body, if_match, actor)
+    response.headers["ETag"] = etag(shown.revision)
+    return shown
+
+
+@router.delete("/{tenant}", status_code=HTTPStatus.NO_CONTENT, operation_id="delete_tenant")
+async def delete(sessions: SessionsOf, actor: Actor, tenant: str, if_match: IfMatch, response: Response) -> None:
+    """Delete a tenant and all its policies: nothing is granted to it any more. The ETag is the deletion's revision."""
+    response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, if_match, actor=actor))

@@ -1,0 +1,53 @@
+"""The stored and shown forms of tenants."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from policy_service.policies.schemas import StoredPolicy
+
+
+class StoredDocument(BaseModel):
+    """Everything that a tenant has, at one revision."""
+
+    name: str = ""
+    policies: dict[str, StoredPolicy] = {}
+
+
+class ShownTenant(BaseModel):
+    """A tenant as the API shows it."""
+
+    tenant: str = Field(examples=["acme"])
+    name: str
+    services: list[str] = Field(description="the services that have a policy, `default` among them")
+    revision: int
+    created_at: datetime
+
+
+class TenantPage(BaseModel):
+    """Some tenants, in the order of their slugs."""
+
+    items: list[ShownTenant]
+    next_cursor: str | None = Field(default=None, description="pass it as `cursor` to read on; null at the end")
+
+
+_NAME: dict[str, Any] = {"type": "string", "maxLength": 200}
+TENANT_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["tenant"],
+    "additionalProperties": False,
+    "properties": {
+        "tenant": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
+        "name": _NAME,
+    },
+    "example": {"tenant": "acme", "name": "Acme Corporation"},
+}
+TENANT_PATCH_BODY: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"name": _NAME},
+    "example": {"name": "Acme Corporation"},
+}

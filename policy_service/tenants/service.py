@@ -1,0 +1,119 @@
+"""Tenants: reading, creating, renaming, deleting."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from corspolicy.document import DEFAULT
+
+from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
+from policy_service.database import Sessions
+from policy_service.models import Tenant
+from policy_service.policies.schemas import StoredPolicy
+from policy_service.problems import ErrorItem, Problem
+from policy_service.requests import Precondition
+from policy_service.tenants import store
+from policy_service.tenants.names import MAX_NAME_LENGTH, is_name, is_slug
+from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPage
+
+
+async def read(sessions: Sessions, tenant: str) -> ShownTenant:
+    """One tenant."""
+    return _shown(await read_row(sessions, tenant))
+
+
+async def read_row(sessions: Sessions, tenant: str) -> Tenant:
+    """One tenant with its document. Raises Problem 404."""
+    async with sessions() as session:
+        row = await store.find(session, tenant) if is_slug(tenant) else None
+    if row is None:
+        raise unknown_tenant(tenant)
+    return row
+
+
+async def page(sessions: Sessions, cursor: str | None, limit: int) -> TenantPage:
+    """Some tenants."""
+    if cursor is not None and not is_slug(cursor):
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", "Pass next_cursor of a page as it was given.")
+    async with sessions() as session:
+        rows = await store.page(session, cursor, limit + 1)
+    return TenantPage(
+        items=[_shown(row) for row in rows[:limit]], next_cursor=rows[limit - 1].slug if len(rows) > limit else None
+    )
+
+
+async def create(sessions: Sessions, body: Any, actor: str) -> ShownTenant:
+    """Create a tenant whose default policy admits nobody."""
+    tenant, name = _read_new(body)
+    document = StoredDocument(name=name, policies={DEFAULT: StoredPolicy()})
+    if await create_tenant(sessions, tenant, document, actor=actor) is None:
+        raise Problem(HTTPStatus.CONFLICT, "tenant-exists", f"There is a tenant {tenant!r} already.")
+    return await read(sessions, tenant)
+
+
+async def rename(sessions: Sessions, tenant: str, body: Any, if_match: Precondition, actor: str) -> ShownTenant:
+    """Change a tenant's display name."""
+    name = _read_patch(body)
+
+    def change(document: StoredDocument) -> StoredDocument:
+        return document if name is None else document.model_copy(update={"name": name})
+
+    await change_tenant(
+        sessions,
+        tenant,
+        actor=actor,
+        action="tenant.rename",
+        change=change,
+        precondition=lambda _, revision: if_match.require(revision),
+    )
+    return await read(sessions, tenant)
+
+
+def _shown(row: Tenant) -> ShownTenant:
+    return ShownTenant(
+        tenant=row.slug,
+        name=row.document["name"],
+        services=sorted(row.document["policies"]),
+        revision=row.revision,
+        created_at=row.created_at,
+    )
+
+
+def _read_new(body: Any) -> tuple[str, str]:
+    errors = _unknown_fields(body, ("tenant", "name"))
+    tenant, name = (body.get("tenant"), body.get("name", "")) if isinstance(body, dict) else ("", "")
+    if not isinstance(tenant, str) or not is_slug(tenant):
+        detail = "A tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme."
+        errors.append(ErrorItem(code="tenant_invalid", pointer="/tenant", detail=detail))
+    _check_name(name, errors)
+    _raise_if_any(errors)
+    return str(tenant), str(name)
+
+
+def _read_patch(body: Any) -> str | None:
+    errors = _unknown_fields(body, ("name",))
+    name = body.get("name") if isinstance(body, dict) else None
+    if isinstance(body, dict) and "name" in body:
+        _check_name(name, errors)
+    _raise_if_any(errors)
+    return name
+
+
+def _unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
+    if not isinstance(body, dict):
+        return [ErrorItem(code="not_an_object", pointer="", detail="The body is a JSON object.")]
+    detail = f"There is no such field. The fields are {', '.join(known)}."
+    return [ErrorItem(code="unknown_field", pointer=f"/{name}", detail=detail) for name in body if name not in known]
+
+
+def _check_name(name: Any, errors: list[ErrorItem]) -> None:
+    if not is_name(name):
+        detail = f"A name is a text of at most {MAX_NAME_LENGTH} printable characters."
+        errors.append(ErrorItem(code="name_invalid", pointer="/name", detail=detail))
+
+
+def _raise_if_any(errors: list[ErrorItem]) -> None:
+    if errors:
+        detail = "The tenant was not written: see errors."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-tenant", detail, errors)
