@@ -39,6 +39,8 @@ def up_command(demo: bool, port: int, data_dir: Path) -> None:
         up(port, data_dir, demo=demo)
     except EmbeddedError as error:
         raise click.ClickException(str(error)) from error
+    except ValidationError as error:
+        raise _not_valid(error) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -82,5 +84,9 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
-        raise click.ClickException("settings are missing or not valid:\n" + "\n".join(lines)) from error
+        raise _not_valid(error) from error
+
+
+def _not_valid(error: ValidationError) -> click.ClickException:
+    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
+    return click.ClickException("settings are missing or not valid:\n" + "\n".join(lines))

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from corspolicy.validation import Problem as PolicyProblem
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
+
+from corspolicy.validation import Problem as PolicyProblem
 
 logger = logging.getLogger(__name__)
 

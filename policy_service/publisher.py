@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM
 from policy_service.changes import store as changes
 from policy_service.models import TERMS, Publication
 from policy_service.publishing import to_envelope
@@ -135,6 +135,7 @@ class Publisher:
                         await self._wait_for_lead(connection)
                         failures = 0
                         await self._lead(connection)
+                        return
                 except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
                     self.state = f"waiting: {type(error).__name__}"
                     level = logging.WARNING if failures == 0 else logging.DEBUG
@@ -166,7 +167,9 @@ class Publisher:
         logger.info("leading, term %d", self._term)
         if not await self._is_published(connection):
             await self._rebuild(connection)
-        while True:
+        task = asyncio.current_task()
+        # redis-py sends with asyncio.wait_for, which can swallow a cancellation before Python 3.12.
+        while task is not None and not task.cancelling():
             self._wake.clear()
             if await self._publish_batch(connection):
                 continue
@@ -223,7 +226,7 @@ class Publisher:
         """Write all documents anew, changes in between; the epoch last, which makes them a snapshot."""
         self.state = "rebuilding"
         run_id = await self._run_id()
-        logger.warning("Redis does not hold what was published: rebuilding it")
+        logger.info("Redis does not hold what was published: writing everything to it")
         await self._begin_epoch(keys=[TERM, DOCUMENTS, EPOCH], args=[self._term])
         count, last = 0, ""
         while batch := await tenants.documents(connection, last, BATCH):
@@ -239,7 +242,7 @@ class Publisher:
         statement = insert(Publication).values(values)
         await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
         self.state = "leading"
-        logger.info("rebuilt Redis with %d tenants, epoch %s", count, epoch)
+        logger.info("wrote %d tenants to Redis, epoch %s", count, epoch)
 
     async def _run_id(self) -> str:
         information: dict[str, Any] = await self._redis.info("server")

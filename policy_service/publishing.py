@@ -6,7 +6,6 @@ from typing import Any
 
 from corspolicy.document import Document
 from corspolicy.wire import Envelope
-
 from policy_service.tenants.schemas import StoredDocument
 
 

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
 from policy_service import embedded, migrate
 from policy_service.database import create_engine, create_sessions
 from policy_service.demo.api import TENANT
-from policy_service.embedded import EmbeddedError
+from policy_service.embedded import EmbeddedError, Family
 from policy_service.keys import service as keys
 from policy_service.policies import service as policies
 from policy_service.problems import Problem
@@ -46,12 +50,13 @@ class Ports(NamedTuple):
 def up(first_port: int, data: Path, *, demo: bool) -> None:
     """Run PostgreSQL and Redis (unless settings name others), the service and, if asked, the demo; until a signal.
 
-    Raises EmbeddedError with a message for people.
+    Raises EmbeddedError with a message for people, and KeyboardInterrupt for a signal that comes before all runs.
     """
+    data = data.resolve()
     ports = Ports.after(first_port)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals_as_interrupt())
-        stack.enter_context(_own(data))
+        family = stack.enter_context(_own(data))
         environment = dict(os.environ)
         needed = [ports.service, *((ports.demo_api, ports.demo_page) if demo else ())]
         if "CORSPOLICY_REDIS_URL" not in environment:
@@ -59,30 +64,35 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
         _require_free(needed)
         if "CORSPOLICY_DATABASE_URL" not in environment:
             print("starting PostgreSQL …", flush=True)
-            environment["CORSPOLICY_DATABASE_URL"] = stack.enter_context(embedded.postgres(data / "postgres"))
+            environment["CORSPOLICY_DATABASE_URL"] = stack.enter_context(embedded.postgres(data / "postgres", family))
         if "CORSPOLICY_REDIS_URL" not in environment:
             print("starting Redis …", flush=True)
-            environment["CORSPOLICY_REDIS_URL"] = stack.enter_context(embedded.redis(data / "redis", ports.redis))
+            environment["CORSPOLICY_REDIS_URL"] = stack.enter_context(
+                embedded.redis(data / "redis", ports.redis, family)
+            )
         settings = Settings(
             database_url=environment["CORSPOLICY_DATABASE_URL"], redis_url=environment["CORSPOLICY_REDIS_URL"]
         )
-        migrate.upgrade(settings.database_url)
-        new_key = asyncio.run(_prepare(settings, demo=demo))
+        try:
+            migrate.upgrade(settings.database_url)
+            new_key = asyncio.run(_prepare(settings, demo=demo))
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError, OSError) as error:
+            raise EmbeddedError(f"the database can't be used: {error}") from error
         if new_key is not None:
             _write_secret(data / "admin.key", new_key)
         environment["CORSPOLICY_DEMO_API"] = f"http://localhost:{ports.demo_api}"
-        servers = {"service": ("policy_service.app:create_app", ports.service)}
+        servers = {"the service": ("policy_service.app:create_app", ports.service)}
         if demo:
-            servers["demo API"] = ("policy_service.demo.api:create_app", ports.demo_api)
-            servers["demo page"] = ("policy_service.demo.page:create_app", ports.demo_page)
-        processes = {
-            name: stack.enter_context(_server(application, port, environment))
-            for name, (application, port) in servers.items()
-        }
-        _wait_until_open(processes, [port for _, port in servers.values()])
-        print(_welcome(ports, data, environment, new_key, demo=demo), flush=True)
+            servers["the demo API"] = ("policy_service.demo.api:create_app", ports.demo_api)
+            servers["the demo page"] = ("policy_service.demo.page:create_app", ports.demo_page)
+        for name, (application, port) in servers.items():
+            command = [sys.executable, "-m", "uvicorn", application, "--factory", "--log-level", "warning"]
+            options = ["--host", HOST, "--port", str(port)]
+            stack.enter_context(embedded.running(name, [*command, *options], family, env=environment))
+        _wait_until_open(family, [port for _, port in servers.values()])
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(processes)
+            print(_welcome(ports, data, environment, new_key, demo=demo), flush=True)
+            _watch(family)
         print("\nstopping …", flush=True)
 
 
@@ -108,47 +118,45 @@ def _write_secret(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _own(data: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone."""
+def _own(data: Path) -> Iterator[Family]:
+    """Hold the data folder for this process and those that it starts; the lock file names them."""
     try:
         data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "lock").open("w")
+        lock = (data / "lock").open("a+")
     except OSError as error:
         raise EmbeddedError(f"the data folder {data} can't be used: {error}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"corspolicy already runs on {data}: stop it, or pass another --data-dir and --port"
-            raise EmbeddedError(message) from error
-        yield
+            processes = " ".join((data / "lock").read_text().split())
+            raise EmbeddedError(
+                f"corspolicy, or what is left of one that was killed, runs on {data}: "
+                f"stop it (kill {processes}), or pass another --data-dir and --port"
+            ) from error
+        lock.truncate(0)
+        print(os.getpid(), file=lock, flush=True)
+        yield Family(lock)
 
 
 @contextlib.contextmanager
 def _signals_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C; while everything is being stopped, neither interrupts that."""
+    """The first Ctrl-C, SIGTERM or closed terminal raises KeyboardInterrupt; no other interrupts the stopping then."""
 
     def interrupt(*_: object) -> None:
+        for number in previous:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextlib.contextmanager
-def _server(application: str, port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "uvicorn", application, "--factory", "--host", HOST, "--port", str(port)]
-    # A session of its own: Ctrl-C reaches this process only, which then stops the others in order.
-    process = subprocess.Popen(
-        [*command, "--log-level", "warning"], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        embedded.stop(process)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _require_free(ports: list[int]) -> None:
@@ -157,25 +165,26 @@ def _require_free(ports: list[int]) -> None:
         raise EmbeddedError(f"port {', '.join(taken)} is in use: stop what listens there, or pass another --port")
 
 
-def _wait_until_open(processes: dict[str, subprocess.Popen[bytes]], ports: list[int]) -> None:
+def _wait_until_open(family: Family, ports: list[int]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not all(map(embedded.is_open, ports)):
-        _require_running(processes)
+        _require_running(family)
         if time.monotonic() > deadline:
             raise EmbeddedError(f"the service did not start within {START_TIMEOUT_SECONDS:.0f} seconds")
         time.sleep(_POLL_SECONDS)
 
 
-def _watch(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+def _watch(family: Family) -> None:
     while True:
-        _require_running(processes)
+        _require_running(family)
         time.sleep(0.5)
 
 
-def _require_running(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    for name, process in processes.items():
+def _require_running(family: Family) -> None:
+    for name, process in family.processes.items():
         if process.poll() is not None:
-            raise EmbeddedError(f"the {name} ended with code {process.returncode}; its output is above")
+            where = f"above, or in a log below {Path(family.lock.name).parent}"
+            raise EmbeddedError(f"{name} ended with code {process.returncode}; its output is {where}")
 
 
 def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str | None, *, demo: bool) -> str:
@@ -204,7 +213,7 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str
             "",
             "  # 2. Admit the page's origin.",
             f"  curl -s -X POST {service}/v1/tenants/{TENANT}/policies/default/origins \\",
-            f'    -H "Authorization: Bearer $(cat {data / "admin.key"})" \\',
+            f'    -H "Authorization: Bearer $(cat {shlex.quote(str(data / "admin.key"))})" \\',
             f'    -d \'{{"pattern": "{page}"}}\'',
             "",
             "  # 3. The same question again: 204.",

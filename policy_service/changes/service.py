@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from corspolicy.document import PLATFORM
-
 from policy_service.changes import store
 from policy_service.database import Sessions
 from policy_service.models import Change

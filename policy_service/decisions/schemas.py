@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from corspolicy.decision import Reason
 from pydantic import BaseModel, ConfigDict, Field
+
+from corspolicy.decision import Reason
 
 
 class Question(BaseModel):

@@ -6,7 +6,6 @@ import time
 
 from corspolicy.decision import Reason, compile_chain, decide, finer_reason
 from corspolicy.document import PLATFORM, Document
-
 from policy_service.database import Sessions
 from policy_service.decisions.schemas import Answer, DecidingPolicy, Question
 from policy_service.publishing import to_document

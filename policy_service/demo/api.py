@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from corspolicy import install
 from fastapi import FastAPI
+
+from corspolicy import install
 
 TENANT = "demo"
 

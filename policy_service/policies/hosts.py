@@ -22,9 +22,16 @@ def is_public_suffix(domain: str) -> bool:
 
 
 def _label_to_ascii(label: str) -> str:
-    if label.isascii() and not label.startswith("xn--"):
-        return label
-    return idna.encode(label, uts46=True).decode("ascii")
+    if not label.isascii():
+        return idna.encode(label, uts46=True).decode("ascii")
+    label = label.lower()
+    if label.startswith("xn--"):
+        # By UTS #46, as browsers do it: IDNA 2008 would refuse registered names such as those with an emoji.
+        text = label[4:].encode().decode("punycode")
+        mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
+        if text.isascii() or mapped != text or text.encode("punycode").decode() != label[4:]:
+            raise ValueError(f"{label} is no A-label")
+    return label
 
 
 @cache

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from corspolicy.policy import OriginEntry, Policy
 from pydantic import BaseModel, Field
 
+from corspolicy.policy import OriginEntry, Policy
 from policy_service.problems import ErrorItem
 
 

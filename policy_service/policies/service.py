@@ -11,7 +11,6 @@ from corspolicy.document import DEFAULT
 from corspolicy.policy import OriginEntry
 from corspolicy.validation import Problem as PolicyProblem
 from corspolicy.validation import check
-
 from policy_service.changes.service import change_tenant
 from policy_service.database import Sessions
 from policy_service.policies.hosts import is_public_suffix, to_ascii

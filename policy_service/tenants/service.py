@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from corspolicy.document import DEFAULT
-
 from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
 from policy_service.database import Sessions
 from policy_service.models import Tenant

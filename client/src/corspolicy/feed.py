@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,7 +26,7 @@ from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, ZERO_ID, Entry, Envelope,
 BLOCK_SECONDS = 2.0
 # Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
 # dead connection and is an error, never "nothing new".
-SOCKET_TIMEOUT_SECONDS = BLOCK_SECONDS + 3.0
+SILENCE_SECONDS = BLOCK_SECONDS + 3.0
 REBUILD_POLL_SECONDS = 0.25
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
@@ -65,7 +66,7 @@ class Feed:
                         await self._step(redis)
             except (RedisError, OSError) as error:
                 level = logging.WARNING if failures == 0 else logging.DEBUG
-                logger.log(level, "lost Redis, going on with what is held: %s", error)
+                logger.log(level, "lost Redis, going on with what is held: %s", error or type(error).__name__)
             except Exception:
                 # A feed that died of a bug would freeze the policies for ever without a word.
                 logger.exception("the feed failed, going on with what is held")
@@ -75,18 +76,26 @@ class Feed:
             failures = min(failures + 1, 10)
 
     def _connect(self) -> Redis:
-        # Retries are this class's own: one that redis-py did inside a command would hide a broken connection.
+        # Retries and time-outs are this class's own. A retry inside a command would hide a broken connection, and
+        # redis-py's time-out for sending is asyncio.wait_for, which can swallow a cancellation before Python 3.12.
         redis: Redis = Redis.from_url(
             self._url,
             single_connection_client=True,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_timeout=None,
+            socket_connect_timeout=None,
             socket_keepalive=True,
             client_name="corspolicy",
         )
         return redis
+
+    async def _answer(self, command: Awaitable[Any]) -> Any:
+        """What Redis answers. Raises TimeoutError when it is silent for longer than BLOCK: the connection is dead."""
+        async with asyncio.timeout(SILENCE_SECONDS):
+            answer = await command
+        self._answered_at = time.monotonic()
+        return answer
 
     async def _begin(self, redis: Redis) -> None:
         if self.cursor == ZERO_ID:
@@ -104,13 +113,12 @@ class Feed:
             await self._compare_epoch(redis)
 
     async def _compare_epoch(self, redis: Redis) -> None:
-        epoch = await redis.get(EPOCH)
-        self._answered()
+        epoch = await self._answer(redis.get(EPOCH))
         if epoch != self._epoch:
             self._needs_snapshot = True
 
     async def _take_snapshot(self, redis: Redis) -> None:
-        epoch: Any = await redis.get(EPOCH)
+        epoch = await self._answer(redis.get(EPOCH))
         if epoch is None:
             return
         # The tail first: what is written while the hash is read is then in the stream behind the cursor.
@@ -119,7 +127,7 @@ class Feed:
         is_complete = False
         try:
             fresh = await self._read_documents(redis, is_same_epoch=epoch == self._epoch)
-            is_complete = await redis.get(EPOCH) == epoch
+            is_complete = await self._answer(redis.get(EPOCH)) == epoch
         finally:
             if not is_complete:
                 self._needs_snapshot = True
@@ -133,9 +141,7 @@ class Feed:
         fresh: dict[str, Held] = {}
         position: int | None = None
         while position != 0:
-            page: Any
-            position, page = await redis.hscan(DOCUMENTS, cursor=position or 0, count=PAGE)
-            self._answered()
+            position, page = await self._answer(redis.hscan(DOCUMENTS, cursor=position or 0, count=PAGE))
             for name, value in page.items():
                 self._collect(_text(name), value, fresh, is_same_epoch=is_same_epoch)
             await self._follow(redis, None, fresh)
@@ -147,9 +153,8 @@ class Feed:
             envelope = Envelope.from_bytes(value)
         except Unreadable as error:
             self._cache.reject(tenant, 0, str(error))
-            if held is not None:
-                fresh.setdefault(tenant, held)
-            return
+            # Held all the same: unreadable is not unknown, and any change to come is newer.
+            envelope = Envelope(0, value)
         if tenant in fresh and fresh[tenant].revision >= envelope.revision:
             return
         # Within an epoch revisions only grow. A new epoch is the truth of another Redis, whatever is held.
@@ -164,8 +169,7 @@ class Feed:
         What comes during a snapshot is applied at once and also kept in `fresh`, the snapshot being read.
         """
         milliseconds = None if block is None else int(block * 1000)
-        answer: Any = await redis.xread({CHANGES: self.cursor}, count=PAGE, block=milliseconds)
-        self._answered()
+        answer = await self._answer(redis.xread({CHANGES: self.cursor}, count=PAGE, block=milliseconds))
         if not answer:
             return False
         for entry_id, fields in answer[0][1]:
@@ -197,12 +201,8 @@ class Feed:
         fresh[tenant] = held
 
     async def _tail(self, redis: Redis) -> bytes:
-        newest: Any = await redis.xrevrange(CHANGES, count=1)
-        self._answered()
+        newest = await self._answer(redis.xrevrange(CHANGES, count=1))
         return newest[0][0] if newest else ZERO_ID
-
-    def _answered(self) -> None:
-        self._answered_at = time.monotonic()
 
     def _notify(self) -> None:
         self.changed.set()

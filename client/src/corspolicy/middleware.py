@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from time import time
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 from corspolicy.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
 from corspolicy.policies import Policies
@@ -41,6 +41,9 @@ class PolicySource(Protocol):
 
     async def stop(self) -> None:
         """Called at the application's shutdown."""
+
+
+Source = TypeVar("Source", bound=PolicySource)
 
 
 class CORSPolicyMiddleware:
@@ -128,6 +131,10 @@ class CORSPolicyMiddleware:
             await stop()
 
 
+@overload
+def install(app: Any, *, service: str, tenant: Tenant, policies: None = None) -> Policies: ...
+@overload
+def install(app: Any, *, service: str, tenant: Tenant, policies: Source) -> Source: ...
 def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | None = None) -> PolicySource:
     """Put CORSPolicyMiddleware around the whole of `app`, FastAPI or Starlette, its own error pages included.
 

@@ -28,6 +28,8 @@ _HEX = _DIGITS + b"abcdef"
 # What nearly every entry of an allowlist looks like. One match spares it the search for a defect, which a list
 # of 100,000 entries would feel; anything else takes that way.
 _PLAIN = re.compile(r"(https?)://((?:\*\.)?(?:[a-z0-9_-]{1,63}\.)+[a-z][a-z0-9-]{0,62})(?::([1-9]\d{3}|\*))?", re.ASCII)
+# A character class, which the brackets of an IPv6 address (the whole host) are not.
+_CHARACTER_CLASS = re.compile(r"(?<=.)\[|\](?!:|$)")
 
 
 class Origin(NamedTuple):
@@ -222,8 +224,15 @@ def _defect(text: str) -> tuple[str, str] | None:
 
 
 def _looks_like_regex(text: str) -> bool:
-    authority = text.partition("://")[2] or text
-    return text[0] in "^/" or "?://" in text or "://.*" in text or any(mark in authority for mark in "\\()|{}$^+")
+    authority = re.split("[/?#]", text.partition("://")[2] or text, maxsplit=1)[0]
+    return (
+        text[0] in "^/"
+        or text.startswith(".*")
+        or "?://" in text
+        or "://.*" in text
+        or any(mark in authority for mark in "\\()|{}$^+")
+        or _CHARACTER_CLASS.search(authority) is not None
+    )
 
 
 def _authority_defect(scheme: str, authority: str) -> tuple[str, str] | None:
@@ -305,7 +314,20 @@ def _suggestion(text: str, to_ascii: Callable[[str], str] | None) -> str | None:
     if DEFAULT_PORTS.get(scheme.encode()) == port.encode():
         port = ""
     meant = f"{scheme}://{host}" + (f":{port}" if port else "")
-    return meant if "." in host + port + separator and _defect(meant) is None else None
+    if not (separator or "." in host) or _defect(meant) is not None:
+        return None
+    return meant if is_valid_domain(host, to_ascii) else None
+
+
+def is_valid_domain(host: str, to_ascii: Callable[[str], str] | None) -> bool:
+    """Whether the A-labels of `host` are valid, as far as `to_ascii` tells."""
+    if to_ascii is None or "xn--" not in host:
+        return True
+    domain = host.removeprefix("*.").rstrip(".")
+    try:
+        return to_ascii(domain) == domain
+    except ValueError:
+        return False
 
 
 def _split_port_text(authority: str) -> tuple[str, str]:
@@ -322,7 +344,7 @@ def _suggested_host(host: str, to_ascii: Callable[[str], str] | None) -> str:
         except ValueError:
             return host
         return str(address.ipv4_mapped or f"[{address.compressed}]")
-    if not host.isascii() and to_ascii is not None:
+    if not host.isascii() and to_ascii is not None and len(host) <= MAX_ORIGIN_BYTES:
         wildcard, domain = ("*.", host[2:]) if host.startswith("*.") else ("", host)
         try:
             return wildcard + to_ascii(domain)

@@ -6,12 +6,13 @@ this refuses more than they do, it is because the value grants more than its aut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from corspolicy.origins import ANY, InvalidOrigin, Origin, OriginPattern, candidates
+from corspolicy.origins import ANY, InvalidOrigin, Origin, OriginPattern, candidates, is_valid_domain
 from corspolicy.policy import OriginEntry, Policy
 
 MAX_AGE_LIMIT = 86_400
@@ -42,6 +43,7 @@ _REQUEST_ONLY_HEADERS = frozenset(
         "access-control-request-method", "access-control-request-private-network", "authorization", "cookie",
         "cookie2", "dnt", "expect", "from", "host", "if-match", "if-modified-since", "if-none-match", "if-range",
         "if-unmodified-since", "max-forwards", "origin", "proxy-authorization", "range", "referer", "te",
+        "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user", "upgrade-insecure-requests",
         "user-agent",
     )
 )  # fmt: skip
@@ -139,10 +141,16 @@ class _Checker:
     def _list(self, values: Mapping[str, Any], name: str) -> list[Any]:
         value = values.get(name, [])
         if not isinstance(value, list | tuple):
-            suggestion = f'["{value}"]' if isinstance(value, str) else None
+            is_item = isinstance(value, str) and self._accepts({**values, name: [value]}, name)
+            suggestion = json.dumps([value], ensure_ascii=False) if is_item else None
             self._problem("not_a_list", f"/{name}", f"{name} is a list, even of one.", suggestion)
             return []
         return list(value)
+
+    def _accepts(self, values: Mapping[str, Any], name: str) -> bool:
+        """Whether the list `name` would be accepted, with the flags as they are."""
+        alone = {field: values[field] for field in (name, *_FLAGS) if field in values}
+        return not _Checker(self._to_ascii, self._is_public_suffix).check(alone).problems
 
     def _origins(self, values: Mapping[str, Any], flags: Mapping[str, bool]) -> tuple[OriginEntry, ...]:
         entries: dict[str, OriginEntry] = {}
@@ -161,11 +169,11 @@ class _Checker:
             if pattern is not None and pattern.text not in entries:
                 entries[pattern.text] = OriginEntry(pattern.text, expires_at)
                 patterns.append((pointer, pattern))
-        has_wildcards = any("*" in text for text in entries)
+        has_wildcards = any("*" in text for text in entries if text != ANY or not flags["allow_credentials"])
         for pointer, pattern in patterns:
             self._origin_in_context(pattern, pointer, flags)
             if has_wildcards:
-                self._covered(pattern, pointer, entries)
+                self._covered(pattern, pointer, entries, flags["allow_credentials"])
         return tuple(entries.values())
 
     def _pattern(self, text: str, pointer: str) -> OriginPattern | None:
@@ -174,15 +182,9 @@ class _Checker:
         except InvalidOrigin as error:
             self._problem(error.code, pointer, error.message, error.suggestion)
             return None
-        if self._to_ascii is not None and "xn--" in pattern.host:
-            domain = (pattern.parent or pattern.host).rstrip(".")
-            try:
-                valid = self._to_ascii(domain) == domain
-            except ValueError:
-                valid = False
-            if not valid:
-                self._problem("origin_a_label_invalid", pointer, "A label that starts with xn-- is no valid A-label.")
-                return None
+        if not is_valid_domain(pattern.host, self._to_ascii):
+            self._problem("origin_a_label_invalid", pointer, "A label that starts with xn-- is no valid A-label.")
+            return None
         return pattern
 
     def _entry_fields(self, value: Mapping[str, Any], pointer: str) -> None:
@@ -203,7 +205,7 @@ class _Checker:
             instant = datetime.fromisoformat(text)
             if instant.tzinfo is None:
                 raise ValueError
-            return instant.timestamp()
+            return instant.astimezone(UTC).timestamp()
         except (TypeError, ValueError, OverflowError):
             message = "expires_at is an RFC 3339 time with its zone, such as 2030-01-31T12:00:00Z."
             self._problem("expires_at_invalid", f"{pointer}/expires_at", message)
@@ -223,27 +225,35 @@ class _Checker:
                 "dangerously_allow_public_suffixes if you mean it."
             )
             self._problem("origin_public_suffix", pointer, message)
-        elif public:
+        elif public and not credentials:
             self._warn("origin_public_suffix", pointer, f"Anybody can register a name under {pattern.parent}.")
-        insecure = pattern.scheme == "http" and not pattern.is_loopback
+        insecure = pattern.scheme != "https" and not pattern.is_loopback
         if credentials and insecure and not flags["dangerously_allow_insecure_origins"]:
             message = (
-                "Anybody on the network can pose as a plain-http origin. With credentials, use https or set "
+                "Anybody on the network can pose as an origin that is not https. With credentials, use https or set "
                 "dangerously_allow_insecure_origins if you mean it."
             )
-            self._problem("origin_insecure", pointer, message, "https" + pattern.text[4:])
+            is_secure_alternative = pattern.scheme == "http" and not public
+            suggestion = f"https{pattern.text[4:].removesuffix(':443')}" if is_secure_alternative else None
+            self._problem("origin_insecure", pointer, message, suggestion)
 
     def _is_under_public_suffix(self, pattern: OriginPattern) -> bool:
-        if self._is_public_suffix is None or pattern.parent is None:
+        if self._is_public_suffix is None or pattern.parent is None or pattern.is_loopback:
             return False
         return self._is_public_suffix(pattern.parent.rstrip("."))
 
-    def _covered(self, pattern: OriginPattern, pointer: str, entries: Mapping[str, OriginEntry]) -> None:
+    def _covered(
+        self, pattern: OriginPattern, pointer: str, entries: Mapping[str, OriginEntry], credentials: bool
+    ) -> None:
         if pattern.is_any:
             return
-        broader = ANY if ANY in entries else _broader(pattern, entries)
-        if broader is not None and entries[broader].expires_at is None:
+        expires = entries[pattern.text].expires_at
+        for broader in _broader(pattern, entries, credentials):
+            until = entries[broader].expires_at
+            if until is not None and (expires is None or until < expires):
+                continue
             self._warn("origin_covered", pointer, f"{broader} already admits everything that this entry admits.")
+            return
 
     def _methods(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         methods: dict[str, None] = {}
@@ -324,12 +334,14 @@ class _Checker:
         return value
 
 
-def _broader(pattern: OriginPattern, entries: Mapping[str, OriginEntry]) -> str | None:
-    """Another entry that admits everything that `pattern` admits."""
+def _broader(pattern: OriginPattern, entries: Mapping[str, OriginEntry], credentials: bool) -> Iterator[str]:
+    """The other entries that admit everything that `pattern` admits."""
     # Read as an origin, a pattern's own wildcards only meet wildcards: what admits it admits all it admits.
     origin = Origin(pattern.scheme.encode(), pattern.host.encode(), pattern.port.encode())
     texts = (candidate.decode() for candidate in candidates(origin))
-    return next((text for text in texts if text in entries and text != pattern.text), None)
+    yield from (text for text in texts if text in entries and text != pattern.text)
+    if ANY in entries and not credentials:
+        yield ANY
 
 
 def _is_token(value: str) -> bool:

@@ -1,0 +1,36 @@
+"""Services as users write them, for processes of their own."""
+
+from __future__ import annotations
+
+import os
+
+from fastapi import FastAPI
+
+from corspolicy import TenantFromHost, TenantFromPath, install
+
+
+def _app(service: str) -> FastAPI:
+    app = FastAPI()
+    by_path = os.environ.get("TEST_TENANT_FROM") == "path"
+    tenant = TenantFromPath("/t/{tenant}") if by_path else TenantFromHost("{tenant}.api.test")
+    policies = install(app, service=service, tenant=tenant)
+
+    @app.get("/livez")
+    async def livez() -> dict[str, object]:
+        return {"revision": policies.status().revision}
+
+    @app.get("/t/{tenant}")
+    async def read(tenant: str) -> str:
+        return tenant
+
+    return app
+
+
+def billing() -> FastAPI:
+    """The service `billing`."""
+    return _app("billing")
+
+
+def orders() -> FastAPI:
+    """The service `orders`."""
+    return _app("orders")

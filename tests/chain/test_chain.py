@@ -1,0 +1,168 @@
+"""The whole line with real processes: the service and its publisher, Redis, and services that apply the policies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from policy_service import embedded
+from tests.conftest import admin_key
+from tests.support import Api, Process, allowed_origin, free_port, running, wait_until
+
+ORIGIN = "https://app.example.com"
+
+
+class Line:
+    """A database, a Redis, the policy service and two services that apply policies, all in their own processes."""
+
+    def __init__(self, stack: ExitStack, database_url: str, folder: Path) -> None:
+        self._stack = stack
+        self.redis_port = free_port()
+        self.redis_folder = folder
+        redis_url = stack.enter_context(embedded.redis(folder, self.redis_port))
+        self.environment = {
+            "CORSPOLICY_DATABASE_URL": database_url,
+            "CORSPOLICY_REDIS_URL": redis_url,
+            "TEST_TENANT_FROM": "path",
+        }
+        self.service = self.start("policy_service.app:create_app")
+        self.clients = [self.start(f"tests.chain.apps:{name}") for name in ("billing", "orders")]
+        self.key = admin_key(database_url)
+        self.api = Api(self.service.url, self.key)
+        stack.enter_context(self.api.http)
+
+    def start(self, application: str) -> Process:
+        return self._stack.enter_context(running(application, self.environment))
+
+    def restart_service(self) -> None:
+        self.service = self.start("policy_service.app:create_app")
+        self.api = Api(self.service.url, self.key)
+        self._stack.enter_context(self.api.http)
+
+    def granted(self, client: Process, tenant: str, origin: str = ORIGIN) -> str | None:
+        return allowed_origin(f"{client.url}/t/{tenant}", origin)
+
+    def wait_until_everywhere(self, tenant: str, expected: str | None, origin: str = ORIGIN) -> None:
+        for client in self.clients:
+            wait_until(
+                lambda client=client: self.granted(client, tenant, origin) == expected,  # type: ignore[misc]
+                f"{client.url} grants {expected}",
+            )
+
+    def redis_process(self) -> int:
+        found = subprocess.run(["pgrep", "-f", f"redis-server.*:{self.redis_port}"], capture_output=True, check=True)
+        return int(found.stdout.split()[0])
+
+
+@pytest.fixture(scope="module")
+def line(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    with ExitStack() as stack:
+        yield Line(stack, new_database(), tmp_path_factory.mktemp("redis"))
+
+
+def test_an_origin_is_admitted_everywhere_and_taken_back_with_no_restart(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    line.wait_until_everywhere(tenant, None)
+    entry = line.api.allow(tenant, ORIGIN)
+    line.wait_until_everywhere(tenant, ORIGIN)
+    line.api.remove(tenant, entry["id"])
+    line.wait_until_everywhere(tenant, None)
+
+
+def test_a_services_own_policy_stands_instead_of_the_default_in_that_service_alone(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    line.api.allow(tenant, ORIGIN)
+    line.wait_until_everywhere(tenant, ORIGIN)
+    assert line.api.put_policy(tenant, {"allow_origins": ["https://other.example.com"]}, "billing").status_code == 201
+    billing, orders = line.clients
+    wait_until(lambda: line.granted(billing, tenant) is None, "billing has its own policy")
+    assert line.granted(billing, tenant, "https://other.example.com") == "https://other.example.com"
+    assert line.granted(orders, tenant) == ORIGIN
+
+
+def test_the_platforms_policy_applies_to_known_tenants_alone(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    entry = line.api.allow("platform", "https://console.example.com")
+    line.wait_until_everywhere(tenant, "https://console.example.com", "https://console.example.com")
+    assert line.granted(line.clients[0], "ghost", "https://console.example.com") is None
+    line.api.remove("platform", entry["id"])
+    line.wait_until_everywhere(tenant, None, "https://console.example.com")
+
+
+def test_a_deleted_tenant_is_granted_nothing_and_a_new_one_of_its_name_starts_empty(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    line.api.allow(tenant, ORIGIN)
+    line.wait_until_everywhere(tenant, ORIGIN)
+    assert line.api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}).status_code == 204
+    line.wait_until_everywhere(tenant, None)
+    assert line.api.http.post("/v1/tenants", json={"tenant": tenant}).status_code == 201
+    line.api.allow(tenant, "https://new.example.com")
+    line.wait_until_everywhere(tenant, "https://new.example.com", "https://new.example.com")
+    line.wait_until_everywhere(tenant, None)
+
+
+def test_the_explanation_is_what_the_services_answer(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    body = {"allow_origins": ["https://*.example.com"], "allow_credentials": True, "expose_headers": ["X-Total"]}
+    assert line.api.put_policy(tenant, body).status_code == 200
+    line.wait_until_everywhere(tenant, ORIGIN)
+    question = {"tenant": tenant, "service": "billing", "method": "GET", "headers": {"Origin": ORIGIN}}
+    explained = line.api.http.post("/v1/decisions", json=question).json()
+    answer = httpx.get(f"{line.clients[0].url}/t/{tenant}", headers={"Origin": ORIGIN})
+    assert explained["pattern"] == "https://*.example.com"
+    assert dict(explained["headers"]) == {
+        name: value for name, value in answer.headers.items() if name.startswith("access-control-") or name == "vary"
+    }
+
+
+def test_a_change_survives_the_death_of_the_service_between_commit_and_publish(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    line.wait_until_everywhere(tenant, None)
+    redis = line.redis_process()
+    # Redis is silent, so that what is committed now cannot be published.
+    subprocess.run(["kill", "-STOP", str(redis)], check=True)
+    try:
+        entry = line.api.allow(tenant, ORIGIN)
+        line.service.kill()
+    finally:
+        subprocess.run(["kill", "-CONT", str(redis)], check=True)
+    line.restart_service()
+    line.wait_until_everywhere(tenant, ORIGIN)
+    line.api.remove(tenant, entry["id"])
+    line.wait_until_everywhere(tenant, None)
+
+
+def test_a_second_service_takes_over_when_the_first_dies(line: Line) -> None:
+    first = line.service
+    line.restart_service()
+    tenant = line.api.new_tenant()
+    line.api.allow(tenant, ORIGIN)
+    # Written through the one that stands by, published by the one that leads.
+    line.wait_until_everywhere(tenant, ORIGIN)
+    first.kill()
+    line.api.allow(tenant, "https://later.example.com")
+    line.wait_until_everywhere(tenant, "https://later.example.com", "https://later.example.com")
+
+
+def test_a_change_made_while_the_leader_is_paused_arrives_when_it_wakes(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    line.api.allow(tenant, ORIGIN)
+    line.wait_until_everywhere(tenant, ORIGIN)
+    old = line.service
+    line.restart_service()
+    old.signal(signal.SIGSTOP)
+    try:
+        entries = line.api.http.get(f"/v1/tenants/{tenant}/policies/default/origins").json()["items"]
+        line.api.remove(tenant, entries[0]["id"])
+    finally:
+        old.signal(signal.SIGCONT)
+    line.wait_until_everywhere(tenant, None)
+    line.api.allow(tenant, "https://marker.example.com")
+    line.wait_until_everywhere(tenant, "https://marker.example.com", "https://marker.example.com")
+    line.wait_until_everywhere(tenant, None)

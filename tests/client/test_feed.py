@@ -1,0 +1,274 @@
+"""Policies that follow a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from corspolicy import Policies
+from corspolicy.decision import decide
+from corspolicy.wire import CHANGES
+from policy_service import embedded
+from tests.client.published import Published
+from tests.support import free_port
+
+A, B = "https://a.example.com", "https://b.example.com"
+
+
+@pytest.fixture
+def published(redis_url: str) -> Published:
+    published = Published(redis_url)
+    published.end_epoch("1")
+    return published
+
+
+class Follower:
+    """Asks the policies what a request would get."""
+
+    def __init__(self, policies: Policies) -> None:
+        self.policies = policies
+
+    async def admits(self, tenant: str, origin: str) -> bool:
+        chain = await self.policies.chain("billing", tenant)
+        return decide(chain, "GET", [(b"origin", origin.encode())], time.time()).allowed
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(20):
+            while not await condition():
+                await asyncio.sleep(0.005)
+
+    async def until_admits(self, tenant: str, origin: str) -> None:
+        await self.until(lambda: self.admits(tenant, origin))
+
+    async def until_refuses(self, tenant: str, origin: str) -> None:
+        async def refuses() -> bool:
+            return not await self.admits(tenant, origin)
+
+        await self.until(refuses)
+
+
+def following(redis_url: str, test: Callable[[Follower], Awaitable[None]], startup_timeout: float = 5.0) -> None:
+    """Run `test` with policies that are started and stopped around it."""
+
+    async def run() -> None:
+        policies = Policies(redis_url, startup_timeout=startup_timeout)
+        await policies.start()
+        try:
+            await test(Follower(policies))
+        finally:
+            async with asyncio.timeout(5):
+                await policies.stop()
+
+    asyncio.run(run())
+
+
+def test_a_snapshot_then_changes(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1, A)
+
+    async def test(follower: Follower) -> None:
+        assert await follower.admits("acme", A)
+        assert not await follower.admits("other", A)
+        published.publish("acme", 2, A, B)
+        published.publish("other", 3, A)
+        await follower.until_admits("other", A)
+        assert await follower.admits("acme", B)
+        published.publish("acme", 4, B)
+        await follower.policies.wait_for(4, timeout=20)
+        assert not await follower.admits("acme", A)
+        published.store("acme", b"5")
+        published.announce(tenant="acme", envelope=b"5")
+        await follower.policies.wait_for(5, timeout=20)
+        assert not await follower.admits("acme", B)
+        status = follower.policies.status()
+        assert (status.ready, status.connected, status.revision, status.tenants) == (True, True, 5, 2)
+        assert status.age is not None
+        assert status.rejections == {}
+
+    following(redis_url, test)
+
+
+def test_the_platforms_policy_applies_to_every_known_tenant_at_once(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1)
+    published.publish("platform", 2)
+
+    async def test(follower: Follower) -> None:
+        assert not await follower.admits("acme", A)
+        published.publish("platform", 3, A)
+        await follower.until_admits("acme", A)
+        assert not await follower.admits("ghost", A)
+        published.publish("platform", 4)
+        await follower.until_refuses("acme", A)
+
+    following(redis_url, test)
+
+
+@pytest.mark.parametrize("document", [b"2 {", b"2 []", b'2 {"format":99}', b"not an envelope", b"-1 {}"])
+def test_an_unreadable_document_leaves_the_last_good_one_and_the_others(
+    published: Published, redis_url: str, document: bytes
+) -> None:
+    published.publish("acme", 1, A)
+    published.publish("other", 2)
+
+    async def test(follower: Follower) -> None:
+        published.announce(tenant="acme", envelope=document)
+        published.publish("other", 3, A)
+        await follower.until_admits("other", A)
+        assert await follower.admits("acme", A)
+        assert set(follower.policies.status().rejections) == {"acme"}
+        published.publish("acme", 4, B)
+        await follower.until_admits("acme", B)
+        assert follower.policies.status().rejections == {}
+
+    following(redis_url, test)
+
+
+@pytest.mark.parametrize("document", [b"2 {", b"not an envelope"])
+def test_an_unreadable_document_in_a_snapshot_grants_nothing_to_that_tenant_alone(
+    published: Published, redis_url: str, document: bytes
+) -> None:
+    published.publish("platform", 1, A)
+    published.publish("other", 3, B)
+    published.store("acme", document)
+
+    async def test(follower: Follower) -> None:
+        assert not await follower.admits("acme", A)
+        assert await follower.admits("other", B)
+        assert await follower.admits("other", A)
+        assert set(follower.policies.status().rejections) == {"acme"}
+
+    following(redis_url, test)
+
+
+def test_repeated_and_reordered_entries_change_nothing(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1, A)
+    published.publish("acme", 2, B)
+
+    async def test(follower: Follower) -> None:
+        published.announce(tenant="acme", envelope=published.envelope("acme", 2, B))
+        published.announce(tenant="acme", envelope=published.envelope("acme", 1, A))
+        published.publish("other", 3, A)
+        await follower.until_admits("other", A)
+        assert await follower.admits("acme", B)
+        assert not await follower.admits("acme", A)
+
+    following(redis_url, test)
+
+
+def test_what_was_cut_from_the_stream_is_read_from_the_documents(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1, A)
+
+    async def test(follower: Follower) -> None:
+        pipeline = published.redis.pipeline(transaction=True)
+        # In one step, as if it had happened while this process was away.
+        pipeline.hset("{corspolicy}:documents", "acme", published.envelope("acme", 2, B))
+        pipeline.xadd(CHANGES, {"tenant": "acme", "envelope": published.envelope("acme", 2, B), "previous": "1-1"})
+        pipeline.xtrim(CHANGES, maxlen=0)
+        pipeline.xadd(CHANGES, {"tenant": "x", "envelope": published.envelope("x", 3), "previous": "2-1"})
+        pipeline.execute()
+        await follower.until_admits("acme", B)
+        assert not await follower.admits("acme", A)
+
+    following(redis_url, test)
+
+
+def test_without_an_epoch_what_is_held_stays_and_changes_still_apply(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1, A)
+    published.publish("gone", 2, A)
+
+    async def test(follower: Follower) -> None:
+        assert await follower.admits("gone", A)
+        published.begin_epoch()
+        published.publish("other", 3, A)
+        await follower.until_admits("other", A)
+        assert await follower.admits("acme", A)
+        published.publish("acme", 1, B)
+        published.end_epoch("2")
+        # A new epoch is the truth, even at a revision that is not higher.
+        await follower.until_admits("acme", B)
+        assert not await follower.admits("gone", A)
+
+    following(redis_url, test)
+
+
+def test_a_redis_that_was_emptied_does_not_empty_the_policies(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1, A)
+
+    async def test(follower: Follower) -> None:
+        published.redis.flushdb()
+        published.publish("other", 2, A)
+        published.publish("acme", 1, A)
+        assert await follower.admits("acme", A)
+        published.end_epoch("2")
+        await follower.until_admits("other", A)
+        assert await follower.admits("acme", A)
+
+    following(redis_url, test)
+
+
+def test_without_redis_nothing_is_granted_until_it_comes(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def test(follower: Follower) -> None:
+        assert not await follower.admits("acme", A)
+        status = follower.policies.status()
+        assert (status.ready, status.connected, status.age) == (False, False, None)
+        with embedded.redis(tmp_path, port) as url:
+            published = Published(url)
+            published.publish("acme", 1, A)
+            published.end_epoch("1")
+            await follower.until_admits("acme", A)
+        # And when it goes again, what is held stays.
+        await follower.until(lambda: _is(not follower.policies.status().connected))
+        assert await follower.admits("acme", A)
+
+    following(f"redis://127.0.0.1:{port}/0", test, startup_timeout=0.2)
+
+
+async def _is(value: bool) -> bool:
+    return value
+
+
+def test_it_starts_with_the_first_request_and_in_each_event_loop(published: Published, redis_url: str) -> None:
+    published.publish("acme", 1, A)
+    policies = Policies(redis_url)
+
+    async def ask() -> bool:
+        return await Follower(policies).admits("acme", A)
+
+    assert asyncio.run(ask())
+    published.publish("acme", 2, B)
+    # The first loop is closed and its feed with it: the second must not see what that one held.
+    assert not asyncio.run(ask())
+
+
+def test_an_expired_entry_stops_to_admit_without_a_message(published: Published, redis_url: str) -> None:
+    until = time.time() + 1.0
+    policy = check_expiring(A, until)
+    published.store("acme", policy)
+
+    async def test(follower: Follower) -> None:
+        assert await follower.admits("acme", A)
+        await follower.until_refuses("acme", A)
+        assert time.time() >= until
+
+    following(redis_url, test)
+
+
+def check_expiring(origin: str, until: float) -> bytes:
+    from corspolicy.document import Document
+    from corspolicy.policy import OriginEntry, Policy
+    from corspolicy.wire import Envelope
+
+    policy = Policy(allow_origins=(OriginEntry(origin, until),))
+    return Envelope(9, Document("acme", 9, {"default": policy}).to_bytes()).to_bytes()
+
+
+@pytest.mark.parametrize("url", ["", "http://localhost", "localhost:6379"])
+def test_a_url_that_is_none_is_refused_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CORSPOLICY_REDIS_URL", raising=False)
+    with pytest.raises(ValueError, match=r"[Rr]edis"):
+        Policies(url)

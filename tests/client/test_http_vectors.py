@@ -1,0 +1,57 @@
+"""The vectors through the middleware, over HTTP under uvicorn with each of its two parsers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from corspolicy import CORSPolicyMiddleware
+from corspolicy.testing import FixedPolicies
+from tests import vectors
+from tests.client.uvicorns import exchange, serving
+from tests.vectors import Vector
+
+CASES = [case for case in vectors.load(*vectors.DECISIONS) if case.get("over_http", True)]
+
+
+def _application(case: Vector) -> CORSPolicyMiddleware:
+    answer = case.get("app", {})
+    lines = [(name.encode(), value.encode()) for name, value in answer.get("headers", [])]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"x-app", b"called"), *lines]
+        await send({"type": "http.response.start", "status": answer.get("status", 200), "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    policies = FixedPolicies(case["policies"])
+    return CORSPolicyMiddleware(app, service=case["service"], tenant=case["tenant"], policies=policies)
+
+
+@pytest.fixture(scope="module", params=["h11", "httptools"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    applications = [_application(case) for case in CASES]
+
+    async def dispatch(scope: Any, receive: Any, send: Any) -> None:
+        await applications[int(scope["path"][1:])](scope, receive, send)
+
+    with serving(dispatch, http=request.param, lifespan="off") as port:
+        yield port
+
+
+@pytest.mark.parametrize("index", range(len(CASES)), ids=[vectors.name_of(case) for case in CASES])
+def test_wire(port: int, index: int) -> None:
+    case = CASES[index]
+    status, lines = exchange(port, case["request"]["method"], f"/{index}", vectors.lines(case))
+    expected = case["expect"]
+    cors = [(name, value) for name, value in lines if name.startswith("access-control-") or name == "vary"]
+    assert dict(cors) == case.get("wire_headers", expected["headers"])
+    assert len(cors) == len(dict(cors)), "one line each"
+    if expected["status"] is None:
+        assert status == case.get("app", {}).get("status", 200)
+        assert ("x-app", "called") in lines
+    else:
+        assert status == expected["status"]
+        assert ("content-length", "0") in lines
+        assert ("x-app", "called") not in lines

@@ -1,0 +1,101 @@
+"""How requests name their tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from corspolicy import FixedTenant, TenantFromHost, TenantFromPath, TenantFromQuery, TenantFromScope
+from corspolicy.tenancy import resolver
+
+
+def _scope(host: str = "localhost", path: str = "/", query: bytes = b"") -> dict[str, Any]:
+    headers = [(b"accept", b"*/*"), (b"host", host.encode())]
+    return {"type": "http", "path": path, "query_string": query, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    ("host", "tenant"),
+    [
+        ("acme.api.example.com", "acme"),
+        ("acme.api.example.com:8443", "acme"),
+        ("ACME.API.Example.com", "acme"),
+        ("acme.api.example.com.", "acme"),
+        ("api.example.com", None),
+        (".api.example.com", None),
+        ("evil.acme.api.example.com", None),
+        ("acme.api.example.com.evil.net", None),
+        ("acmeapi.example.com", None),
+        ("cors.acme.io", "acme"),
+        ("other.acme.io", None),
+        ("", None),
+        ("[::1]:80", None),
+        ("acme.api.example.com, acme.api.example.com", None),
+    ],
+)
+@pytest.mark.parametrize("as_callable", [False, True])
+def test_tenant_from_host(host: str, tenant: str | None, as_callable: bool) -> None:
+    domains = {"cors.acme.io": "acme"}
+    resolve = TenantFromHost("{tenant}.api.example.com", domains.get if as_callable else domains)
+    assert resolve(_scope(host)) == tenant
+
+
+def test_a_request_without_host_names_no_tenant() -> None:
+    assert TenantFromHost("{tenant}.example.com", lambda host: "acme")({"headers": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "tenant"),
+    [
+        ("/t/acme", "acme"),
+        ("/t/acme/orders", "acme"),
+        ("/t/", None),
+        ("/t", None),
+        ("/x/acme", None),
+        ("/t//acme", None),
+    ],
+)
+def test_tenant_from_path(path: str, tenant: str | None) -> None:
+    assert TenantFromPath("/t/{tenant}")(_scope(path=path)) == tenant
+
+
+@pytest.mark.parametrize(
+    ("query", "tenant"),
+    [
+        (b"tenant=acme", "acme"),
+        (b"x=1&tenant=acme", "acme"),
+        (b"tenant=acme&tenant=other", None),
+        (b"tenant=", None),
+        (b"", None),
+        (b"tenants=acme", None),
+        (b"&".join([b"x=1"] * 200) + b"&tenant=acme", None),
+    ],
+)
+def test_tenant_from_query(query: bytes, tenant: str | None) -> None:
+    assert TenantFromQuery("tenant")(_scope(query=query)) == tenant
+
+
+@pytest.mark.parametrize(
+    "template", ["api.example.com", "{tenant}example.com", "x.{tenant}.com", "{tenant}.{tenant}.com"]
+)
+def test_a_host_template_without_its_own_label_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=r"write the host as"):
+        TenantFromHost(template)
+
+
+@pytest.mark.parametrize("template", ["/t", "t/{tenant}", "/t{tenant}", "/{tenant}/orders"])
+def test_a_path_template_that_does_not_end_in_the_tenant_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=r"write the path as"):
+        TenantFromPath(template)
+
+
+def test_what_install_takes_as_tenant() -> None:
+    assert isinstance(resolver("acme"), FixedTenant)
+    host = TenantFromHost("{tenant}.example.com")
+    assert resolver(host) is host
+    scoped = resolver(lambda scope: str(scope["path"]))
+    assert isinstance(scoped, TenantFromScope)
+    assert scoped(_scope(path="/x")) == "/x"
+    with pytest.raises(TypeError, match="tenant is a name"):
+        resolver(42)  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""What a policy may hold: the vectors, and properties for any values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corspolicy.document import Document, UnreadableDocument
+from corspolicy.validation import FIELDS, Problem, check
+from policy_service.policies.hosts import is_public_suffix, to_ascii
+from tests import vectors
+from tests.vectors import Vector
+
+CASES = vectors.load("validation")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def _expected(problem: Problem, case_item: dict[str, str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {"code": problem.code, "pointer": problem.pointer}
+    return found | ({"suggestion": problem.suggestion} if "suggestion" in case_item else {})
+
+
+@pytest.mark.parametrize("case", CASES, ids=vectors.name_of)
+def test_policy(case: Vector) -> None:
+    checked = check(case["policy"], to_ascii=to_ascii, is_public_suffix=is_public_suffix)
+    for found, expected in ((checked.problems, case["problems"]), (checked.warnings, case.get("warnings", []))):
+        assert [(problem.code, problem.pointer) for problem in found] == [
+            (item["code"], item["pointer"]) for item in expected
+        ]
+        assert [_expected(*pair) for pair in zip(found, expected, strict=True)] == expected
+    assert (checked.policy is None) == bool(case["problems"])
+    if checked.policy is not None:
+        stored = checked.policy.to_json()
+        assert {name: stored.get(name) for name in case.get("stored", {})} == case.get("stored", {})
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON) | JSON)
+def test_any_values_are_judged_without_an_error(values: object) -> None:
+    checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
+    assert (checked.policy is None) == bool(checked.problems)
+    if checked.policy is not None:
+        assert check(checked.policy.to_json()).policy == checked.policy
+        document = Document("acme", 7, {"default": checked.policy})
+        assert Document.from_bytes(document.to_bytes()) == document
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: str(value).encode("utf-8", "replace")))
+def test_any_bytes_are_a_document_or_an_unreadable_one(data: bytes) -> None:
+    with pytest.raises(UnreadableDocument):
+        Document.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"format":2,"tenant":"acme","revision":1,"policies":{}}',
+        b'{"format":1,"tenant":"acme","revision":true,"policies":{}}',
+        b'{"format":1,"tenant":"acme","revision":1,"policies":{"default":{"allow_origins":["null"]}}}',
+        b'{"format":1,"tenant":"acme","revision":1,"policies":{"default":{"allow_origins":["https://a.com"],"x":1}}}',
+        b"[" * 100_000,
+    ],
+    ids=["another format", "revision of the wrong type", "invalid origin", "unknown setting", "deep nesting"],
+)
+def test_a_document_is_read_whole_or_not_at_all(data: bytes) -> None:
+    with pytest.raises(UnreadableDocument):
+        Document.from_bytes(data)

@@ -1,0 +1,53 @@
+"""PostgreSQL and Redis for the tests, the first that works: given by URL, in containers, or embedded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from policy_service import embedded
+from tests.support import free_port
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """A PostgreSQL in which databases can be created; gives its URL."""
+    with contextlib.ExitStack() as stack:
+        if url := os.environ.get("TEST_DATABASE_URL"):
+            yield url
+        elif _has_docker():
+            from testcontainers.postgres import PostgresContainer
+
+            yield stack.enter_context(PostgresContainer("postgres:17-alpine")).get_connection_url(driver=None)
+        else:
+            yield stack.enter_context(embedded.postgres(_folder(stack)))
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[str]:
+    """A Redis that the tests may empty; gives its URL."""
+    with contextlib.ExitStack() as stack:
+        if url := os.environ.get("TEST_REDIS_URL"):
+            yield url
+        elif _has_docker():
+            from testcontainers.redis import RedisContainer
+
+            container = stack.enter_context(RedisContainer("redis:7-alpine"))
+            yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+        else:
+            yield stack.enter_context(embedded.redis(_folder(stack), free_port()))
+
+
+def _folder(stack: contextlib.ExitStack) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corspolicy-", ignore_cleanup_errors=True)))
+
+
+def _has_docker() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,133 @@
+"""What tests share: processes, ports, waiting for a condition, plain HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+WAIT_SECONDS = 20.0
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], T], what: str, seconds: float = WAIT_SECONDS) -> T:
+    """The first true value of `condition`; fails the test after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} seconds: {what}")
+        time.sleep(0.005)
+
+
+class Process:
+    """A server process of the test's own."""
+
+    def __init__(self, application: str, port: int, environment: dict[str, str], *options: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.environment = environment
+        command = [sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(port), *options]
+        self._process = subprocess.Popen(
+            [*command, "--log-level", "warning"], env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
+        )
+
+    def wait_until_answering(self, path: str = "/livez") -> None:
+        """Return when the server answers at `path`."""
+
+        def answers() -> bool:
+            assert self._process.poll() is None, "the server ended"
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(self.url + path).status_code < 500
+            return False
+
+        wait_until(answers, f"{self.url} answers")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and its workers."""
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end; fails the test if it does not within ten seconds."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError("the server did not stop when asked to") from None
+
+
+@contextlib.contextmanager
+def running(application: str, environment: dict[str, str], path: str = "/livez", *options: str) -> Iterator[Process]:
+    """Run an application under uvicorn in a process of its own."""
+    process = Process(application, free_port(), environment, *options)
+    try:
+        process.wait_until_answering(path)
+        yield process
+    finally:
+        process.stop()
+
+
+class Api:
+    """The admin API, as an administrator calls it."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+
+    def new_tenant(self, prefix: str = "t") -> str:
+        """Create a tenant of a fresh name."""
+        tenant = f"{prefix}-{secrets.token_hex(5)}"
+        assert self.http.post("/v1/tenants", json={"tenant": tenant}).status_code == 201
+        return tenant
+
+    def put_policy(self, tenant: str, values: dict[str, Any], service: str = "default") -> httpx.Response:
+        """Write a policy, whatever is there."""
+        path = f"/v1/tenants/{tenant}/policies/{service}"
+        return self.http.put(path, json=values, headers={"If-Match": "*"})
+
+    def allow(self, tenant: str, pattern: str, service: str = "default") -> dict[str, Any]:
+        """Admit an origin; returns the entry."""
+        answer = self.http.post(f"/v1/tenants/{tenant}/policies/{service}/origins", json={"pattern": pattern})
+        assert answer.status_code in (200, 201), answer.text
+        entry: dict[str, Any] = answer.json()
+        return entry
+
+    def remove(self, tenant: str, entry: str, service: str = "default") -> None:
+        """Take an origin back."""
+        answer = self.http.delete(f"/v1/tenants/{tenant}/policies/{service}/origins/{entry}")
+        assert answer.status_code == 204, answer.text
+
+
+def allowed_origin(url: str, origin: str) -> str | None:
+    """What a service answers a cross-origin GET with in Access-Control-Allow-Origin."""
+    granted: str | None = httpx.get(url, headers={"Origin": origin}).headers.get("access-control-allow-origin")
+    return granted
