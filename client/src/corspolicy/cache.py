@@ -32,9 +32,10 @@ class Held:
         if payload is not None:
             try:
                 self.document = Document.from_bytes(payload)
-            except UnreadableDocument:
+            except Exception as error:
+                # Whatever it is: one tenant's document must not stop the feed for all others.
                 self.is_unreadable = True
-                raise
+                raise UnreadableDocument(str(error)) from error
         self._last_good = None
 
     @property

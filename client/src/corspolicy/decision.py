@@ -18,7 +18,7 @@ from corspolicy.validation import is_token
 Line = tuple[bytes, bytes]
 
 MAX_REQUEST_HEADERS_BYTES = 4096
-MAX_REMEMBERED = 1024
+MAX_REMEMBERED = 64
 VARY_ORIGIN: Line = (b"vary", b"Origin")
 VARY_PREFLIGHT: Line = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 

@@ -109,7 +109,7 @@ class Feed:
         if self._needs_snapshot:
             await self._take_snapshot(redis)
         block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
-        if not await self._follow(redis, block, {}):
+        if not await self._follow(redis, block):
             await self._compare_epoch(redis)
 
     async def _compare_epoch(self, redis: Redis) -> None:
@@ -163,10 +163,10 @@ class Feed:
         else:
             fresh[tenant] = self._cache.next(tenant, envelope)
 
-    async def _follow(self, redis: Redis, block: float | None, fresh: dict[str, Held]) -> bool:
+    async def _follow(self, redis: Redis, block: float | None, snapshot: dict[str, Held] | None = None) -> bool:
         """Read on from the cursor, waiting up to `block` seconds; whether anything came.
 
-        What comes during a snapshot is applied at once and also kept in `fresh`, the snapshot being read.
+        What comes while a snapshot is being read is applied at once, and goes into the snapshot as well.
         """
         milliseconds = None if block is None else int(block * 1000)
         answer = await self._answer(redis.xread({CHANGES: self.cursor}, count=PAGE, block=milliseconds))
@@ -177,17 +177,20 @@ class Feed:
             if entry.previous != self.cursor or (entry.epoch is not None and entry.epoch != self._epoch):
                 self._needs_snapshot = True
             if entry.tenant is not None and entry.envelope is not None:
-                await self._apply(_text(entry.tenant), entry.envelope, fresh)
+                await self._apply(_text(entry.tenant), entry.envelope, snapshot)
             self.cursor = entry_id
         self._notify()
         return True
 
-    async def _apply(self, tenant: str, value: bytes, fresh: dict[str, Held]) -> None:
+    async def _apply(self, tenant: str, value: bytes, snapshot: dict[str, Held] | None) -> None:
         revision = 0
         try:
             envelope = Envelope.from_bytes(value)
             revision = envelope.revision
-            if not self._cache.is_newer(tenant, revision):
+            is_newer = self._cache.is_newer(tenant, revision)
+            # Apart: in a new epoch, a revision can be news to the snapshot and yet lower than the one held.
+            is_news = snapshot is not None and (tenant not in snapshot or revision > snapshot[tenant].revision)
+            if not is_newer and not is_news:
                 return
             held = self._cache.next(tenant, envelope)
             if len(value) > LARGE_DOCUMENT_BYTES:
@@ -197,8 +200,10 @@ class Feed:
         except (Unreadable, UnreadableDocument) as error:
             self._cache.reject(tenant, revision, str(error))
             return
-        self._cache.apply(tenant, held)
-        fresh[tenant] = held
+        if is_newer:
+            self._cache.apply(tenant, held)
+        if snapshot is not None and is_news:
+            snapshot[tenant] = held
 
     async def _tail(self, redis: Redis) -> bytes:
         newest = await self._answer(redis.xrevrange(CHANGES, count=1))
