@@ -224,24 +224,23 @@ def decide(chain: Chain, method: str, headers: Iterable[Line], now: float) -> De
     if origin is None:
         return chain.without_origin(method, now)
     if method == "OPTIONS":
-        requested_method = _field(headers, b"access-control-request-method")
+        requested_method = requested_headers = None
+        for name, value in headers:
+            if name == b"access-control-request-method":
+                requested_method = value if requested_method is None else requested_method + b", " + value
+            elif name == b"access-control-request-headers":
+                requested_headers = value if requested_headers is None else requested_headers + b", " + value
         if requested_method is not None:
-            requested_headers = _field(headers, b"access-control-request-headers") or b""
-            return chain.preflight(origin, requested_method, requested_headers, now)
+            return chain.preflight(origin, requested_method, requested_headers or b"", now)
     return chain.actual(origin, now)
 
 
 def finer_reason(decision: Decision, headers: Iterable[Line]) -> Reason:
     """The reason, for a person: tells a malformed Origin from one that is not listed. Deciding needs no difference."""
-    origin = _field(headers, b"origin")
-    if decision.reason is Reason.ORIGIN_NOT_ALLOWED and origin is not None and origin != b"null":
-        return decision.reason if Origin.parse(origin) is not None else Reason.ORIGIN_MALFORMED
+    origin = b", ".join(value for name, value in headers if name == b"origin")
+    if decision.reason is Reason.ORIGIN_NOT_ALLOWED and origin != b"null" and Origin.parse(origin) is None:
+        return Reason.ORIGIN_MALFORMED
     return decision.reason
-
-
-def _field(headers: Iterable[Line], name: bytes) -> bytes | None:
-    values = [value for known, value in headers if known == name]
-    return b", ".join(values) if values else None
 
 
 def _compile(service: str, document: Document) -> list[CompiledPolicy]:

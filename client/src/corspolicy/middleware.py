@@ -90,8 +90,16 @@ class CORSPolicyMiddleware:
 
         def send_decided(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
+                lines = [*message.get("headers", ())]
+                for name, _ in lines:
+                    if name[:1] in _INITIALS:
+                        lines = _with_decision(lines, headers)
+                        break
+                else:
+                    # Most responses have no header that starts like Access-Control-* or Vary, and are done here.
+                    lines += headers
                 # A new message: the app may use its own again, even in another request at the same time.
-                message = {**message, "headers": _with_decision(message.get("headers", ()), headers)}
+                message = {**message, "headers": lines}
             return send(message)
 
         await self._app(scope, receive, send_decided)
@@ -159,14 +167,6 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
 
 def _with_decision(lines: Iterable[Line], decided: Iterable[Line]) -> list[Line]:
     """The app's response headers with the decision's: one Access-Control-* line each, Vary merged."""
-    lines = [*lines]
-    for line in lines:
-        # Few responses have a header that starts like Access-Control-* or Vary; the others are done here.
-        if line[0][:1] in _INITIALS:
-            break
-    else:
-        lines += decided
-        return lines
     kept = [line for line in lines if not line[0].lower().startswith(b"access-control-")]
     for line in decided:
         if line[0] == b"vary":

@@ -14,6 +14,8 @@ Scope = MutableMapping[str, Any]
 
 _PLACEHOLDER = "{tenant}"
 _MAX_QUERY_FIELDS = 100
+_MAX_KNOWN_HOSTS = 1024
+_MAX_KNOWN_HOST_BYTES = 300
 
 
 class TenantResolver(Protocol):
@@ -52,14 +54,28 @@ class TenantFromHost:
         if not template.startswith(_PLACEHOLDER + ".") or _PLACEHOLDER in template[len(_PLACEHOLDER) :]:
             raise ValueError(f'write the host as "{_PLACEHOLDER}.api.example.com", not {template!r}')
         self._suffix = template[len(_PLACEHOLDER) :].lower().rstrip(".")
+        self._known: dict[bytes, str] = {}
         self._custom: Callable[[str], str | None] | None = custom.get if isinstance(custom, Mapping) else custom
 
     def __call__(self, scope: Scope) -> str | None:
-        host = _host(scope)
+        for name, value in scope["headers"]:
+            if name == b"host":
+                return self._known.get(value) or self._find(value)
+        return None
+
+    def _find(self, value: bytes) -> str | None:
+        host = value.decode("latin-1").partition(":")[0].lower()
+        if host.endswith("."):
+            host = host[:-1]
         if host.endswith(self._suffix):
             tenant = host[: -len(self._suffix)]
             if tenant and "." not in tenant:
+                if len(self._known) >= _MAX_KNOWN_HOSTS:
+                    self._known.clear()
+                if len(value) <= _MAX_KNOWN_HOST_BYTES:
+                    self._known[value] = tenant
                 return tenant
+        # What the callable says may change, so that it is asked each time.
         return self._custom(host) if self._custom is not None and host else None
 
 
@@ -113,14 +129,6 @@ class TenantFromScope:
 
     def __call__(self, scope: Scope) -> str | None:
         return self._resolve(scope)
-
-
-def _host(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host: str = value.decode("latin-1").partition(":")[0].lower()
-            return host[:-1] if host.endswith(".") else host
-    return ""
 
 
 def resolver(tenant: str | TenantResolver | Callable[[Scope], str | None]) -> TenantResolver:
