@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from corspolicy.decision import NOT_READY, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
+from corspolicy.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
 from corspolicy.document import PLATFORM, Document, UnreadableDocument
 from corspolicy.wire import Envelope
 
@@ -17,21 +17,25 @@ logger = logging.getLogger("corspolicy")
 class Held:
     """One tenant's document: bytes until a request needs it. `document` is None for a deleted tenant."""
 
-    __slots__ = ("_last_good", "_payload", "document", "is_unreadable", "revision")
+    __slots__ = ("_is_read", "_last_good", "document", "envelope", "is_unreadable")
 
     def __init__(self, envelope: Envelope, last_good: Held | None = None) -> None:
-        self.revision = envelope.revision
+        self.envelope = envelope
         self.document: Document | None = None
         self.is_unreadable = False
-        self._payload = envelope.payload
+        self._is_read = envelope.payload is None
         self._last_good = last_good
+
+    @property
+    def revision(self) -> int:
+        return self.envelope.revision
 
     def read(self) -> None:
         """Read the document, once. Raises UnreadableDocument if that fails."""
-        payload, self._payload = self._payload, None
-        if payload is not None:
+        self._is_read = True
+        if self.envelope.payload is not None:
             try:
-                self.document = Document.from_bytes(payload)
+                self.document = Document.from_bytes(self.envelope.payload)
             except Exception as error:
                 # Whatever it is: one tenant's document must not stop the feed for all others.
                 self.is_unreadable = True
@@ -41,7 +45,7 @@ class Held:
     @property
     def is_good(self) -> bool:
         """Whether the document was read, or was a deletion."""
-        return self._payload is None and not self.is_unreadable
+        return self._is_read and not self.is_unreadable
 
     @property
     def last_good(self) -> Held | None:
@@ -55,7 +59,10 @@ class Cache:
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
         self._chains: dict[str, dict[str, Chain]] = {}
+        self._is_stale = False
         self.ready = False
+        self.version = object()
+        """Another object after each change of what is held."""
         self.revision = 0
         self.rejections: dict[str, str] = {}
 
@@ -70,6 +77,8 @@ class Cache:
         """The chain of `service` for `tenant`, compiled now if it has not been."""
         if not self.ready:
             return NOT_READY
+        if self._is_stale:
+            return STALE
         held = None if tenant is None else self._held.get(tenant)
         if tenant is None or held is None:
             return TENANT_UNKNOWN
@@ -96,6 +105,7 @@ class Cache:
     def apply(self, tenant: str, held: Held) -> None:
         """Hold a document that was read. Requests under way keep the chain that they started with."""
         self._held[tenant] = held
+        self.version = object()
         self.revision = max(self.revision, held.revision)
         self.rejections.pop(tenant, None)
         self._forget_chains(tenant)
@@ -103,13 +113,31 @@ class Cache:
     def replace(self, fresh: Mapping[str, Held]) -> None:
         """Hold exactly the documents of a complete snapshot."""
         self._held = dict(fresh)
+        self.version = object()
         self.revision = max((held.revision for held in fresh.values()), default=0)
         self.rejections = {tenant: why for tenant, why in self.rejections.items() if tenant in fresh}
         self.ready = True
         self._forget_chains(PLATFORM)
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is held is too old to grant anything by it."""
+        return self._is_stale
+
+    @is_stale.setter
+    def is_stale(self, is_stale: bool) -> None:
+        self._is_stale = is_stale
+        if is_stale:
+            self._forget_chains(PLATFORM)
+
     def held(self, tenant: str) -> Held | None:
+        """What is held of a tenant."""
         return self._held.get(tenant)
+
+    def envelopes(self) -> dict[str, Envelope]:
+        """All that is held, in the form in which it was published; of an unreadable document, the last good one."""
+        good = ((tenant, held.last_good if held.is_unreadable else held) for tenant, held in self._held.items())
+        return {tenant: held.envelope for tenant, held in good if held is not None}
 
     def reject(self, tenant: str, revision: int, why: str) -> None:
         """Note that a document can't be read; what is held stays."""

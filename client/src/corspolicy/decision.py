@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NO_ORIGIN = "no_origin"
     TENANT_UNKNOWN = "tenant_unknown"
     NOT_READY = "not_ready"
+    STALE = "stale"
     DOCUMENT_UNREADABLE = "document_unreadable"
     ORIGIN_MALFORMED = "origin_malformed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
@@ -287,4 +288,5 @@ _ABSENT_CACHEABLE = Decision(_NO_ORIGIN, _ONLY_VARY_ORIGIN)
 
 TENANT_UNKNOWN = Chain((), Reason.TENANT_UNKNOWN)
 NOT_READY = Chain((), Reason.NOT_READY)
+STALE = Chain((), Reason.STALE)
 UNREADABLE = Chain((), Reason.DOCUMENT_UNREADABLE)

@@ -28,6 +28,7 @@ BLOCK_SECONDS = 2.0
 # dead connection and is an error, never "nothing new".
 SILENCE_SECONDS = BLOCK_SECONDS + 3.0
 REBUILD_POLL_SECONDS = 0.25
+SPREAD_SECONDS = 0.5
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
 PAGE = 200
@@ -44,15 +45,22 @@ class Feed:
         self._cache = cache
         self._epoch: bytes | None = None
         self._needs_snapshot = True
-        self._answered_at: float | None = None
+        self._confirmed_at: float | None = None
+        self._spread_until = 0.0
+        self.has_failed = False
         self.cursor = ZERO_ID
         self.connected = False
         self.changed = asyncio.Event()
 
     @property
     def age(self) -> float | None:
-        """Seconds since Redis last answered, or None if it never did."""
-        return None if self._answered_at is None else time.monotonic() - self._answered_at
+        """Seconds since what is held was last known to be current, or None if it never was."""
+        return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
+
+    def restored(self, age: float) -> None:
+        """Note that what is held comes from elsewhere and was current `age` seconds ago."""
+        self._confirmed_at = time.monotonic() - age
+        self._notify()
 
     async def run(self) -> None:
         """Follow until cancelled. Every failure is logged once and retried with full-jitter backoff."""
@@ -72,6 +80,8 @@ class Feed:
                 logger.exception("the feed failed, going on with what is held")
             finally:
                 self.connected = False
+            self.has_failed = True
+            self._notify()
             await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 
@@ -93,9 +103,7 @@ class Feed:
     async def _answer(self, command: Awaitable[Any]) -> Any:
         """What Redis answers. Raises TimeoutError when it is silent for longer than BLOCK: the connection is dead."""
         async with asyncio.timeout(SILENCE_SECONDS):
-            answer = await command
-        self._answered_at = time.monotonic()
-        return answer
+            return await command
 
     async def _begin(self, redis: Redis) -> None:
         if self.cursor == ZERO_ID:
@@ -106,11 +114,24 @@ class Feed:
             logger.info("following Redis from %s", self.cursor.decode())
 
     async def _step(self, redis: Redis) -> None:
-        if self._needs_snapshot:
+        if self._needs_snapshot and self._is_its_turn():
             await self._take_snapshot(redis)
         block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
         if not await self._follow(redis, block):
             await self._compare_epoch(redis)
+            if not self._needs_snapshot:
+                self._confirmed_at = time.monotonic()
+
+    def _is_its_turn(self) -> bool:
+        """Whether to take a snapshot now. Processes that hold one already spread their next over some time.
+
+        All of them learn of a new epoch at once; changes are applied meanwhile as ever.
+        """
+        if not self._cache.ready:
+            return True
+        if self._spread_until == 0.0:
+            self._spread_until = time.monotonic() + random.uniform(0, SPREAD_SECONDS)
+        return time.monotonic() >= self._spread_until
 
     async def _compare_epoch(self, redis: Redis) -> None:
         epoch = await self._answer(redis.get(EPOCH))
@@ -134,7 +155,9 @@ class Feed:
         if is_complete:
             self._cache.replace(fresh)
             self._epoch = epoch
+            self._spread_until = 0.0
             logger.info("snapshot of %d tenants at revision %d", len(fresh), self._cache.revision)
+            self._confirmed_at = time.monotonic()
             self._notify()
 
     async def _read_documents(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
@@ -179,6 +202,8 @@ class Feed:
             if entry.tenant is not None and entry.envelope is not None:
                 await self._apply(_text(entry.tenant), entry.envelope, snapshot)
             self.cursor = entry_id
+        if not self._needs_snapshot:
+            self._confirmed_at = time.monotonic()
         self._notify()
         return True
 

@@ -4,71 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
+from pathlib import Path
 
 from redis.asyncio import Redis
 
-from corspolicy.cache import Cache
 from corspolicy.decision import Chain, Reason
-from corspolicy.feed import Feed
+from corspolicy.replica import Options, Replica
 from corspolicy.status import Status
-
-STOP_TIMEOUT_SECONDS = 2.0
-
-
-class Replica:
-    """The documents that one event loop holds, and the feed that keeps them current."""
-
-    def __init__(self, redis_url: str, startup_timeout: float) -> None:
-        self._cache = Cache()
-        self._feed = Feed(redis_url, self._cache)
-        self._deadline = time.monotonic() + startup_timeout
-        self._task = asyncio.get_running_loop().create_task(self._feed.run(), name="corspolicy feed")
-        self.users = 0
-
-    def chains(self, service: str) -> dict[str, Chain]:
-        """The chains of `service` compiled so far, by tenant; always the same mapping."""
-        return self._cache.chains(service)
-
-    async def chain(self, service: str, tenant: str | None) -> Chain:
-        """The chain of any tenant. Waits for the first snapshot, but not beyond `startup_timeout`."""
-        if not self._cache.ready:
-            await self.wait_until_ready()
-        return self._cache.chain(service, tenant)
-
-    async def wait_until_ready(self) -> None:
-        """Return when a snapshot is held, or `startup_timeout` after the start."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
-                while not self._cache.ready:
-                    await self._feed.changed.wait()
-
-    async def wait_for(self, revision: int) -> None:
-        """Return when `revision` is applied."""
-        while self._cache.revision < revision:
-            await self._feed.changed.wait()
-
-    async def stop(self) -> None:
-        """End the feed, within two seconds."""
-        self._task.cancel()
-        await asyncio.wait([self._task], timeout=STOP_TIMEOUT_SECONDS)
-
-    def status(self, denied: Mapping[Reason, int]) -> Status:
-        """What is held now."""
-        cache, feed = self._cache, self._feed
-        return Status(
-            ready=cache.ready,
-            connected=feed.connected,
-            age=feed.age,
-            revision=cache.revision,
-            cursor=feed.cursor.decode(),
-            tenants=len(cache),
-            rejections=dict(cache.rejections),
-            denied=dict(denied),
-        )
 
 
 class Policies:
@@ -78,9 +22,20 @@ class Policies:
     first request) and holds one replica for each event loop: a forked worker or a second loop gets its own.
     """
 
-    def __init__(self, redis_url: str | None = None, *, startup_timeout: float = 5.0) -> None:
-        """`redis_url` defaults to CORSPOLICY_REDIS_URL; `startup_timeout`, in seconds, is how long a start or a
-        first request waits for the policies before it goes on and grants nothing.
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        startup_timeout: float = 5.0,
+        max_stale: float | None = None,
+        snapshot_path: str | Path | None = None,
+    ) -> None:
+        """Times are in seconds.
+
+        `redis_url` defaults to CORSPOLICY_REDIS_URL. `startup_timeout` is how long a start or a first request waits
+        for the policies. `snapshot_path` names a file that is kept equal to what is held; a start that can't reach
+        Redis goes on with it. `max_stale` is how old what is held may become: after that nothing is granted; None is
+        for ever.
 
         Raises ValueError for a missing or malformed URL.
         """
@@ -88,8 +43,8 @@ class Policies:
         if not url:
             raise ValueError("no Redis: set CORSPOLICY_REDIS_URL or pass redis_url, such as redis://localhost:6379/0")
         Redis.from_url(url)
-        self._url = url
-        self._startup_timeout = startup_timeout
+        path = None if snapshot_path is None else Path(snapshot_path)
+        self._options = Options(url, startup_timeout, max_stale, path)
         self._replicas: dict[asyncio.AbstractEventLoop, Replica] = {}
         self._chains: dict[str, dict[asyncio.AbstractEventLoop, dict[str, Chain]]] = {}
         self.denied: Counter[Reason] = Counter()
@@ -111,7 +66,7 @@ class Policies:
         if replica is None:
             for known in [known for known in self._replicas if known.is_closed()]:
                 self._forget(known)
-            replica = self._replicas[loop] = Replica(self._url, self._startup_timeout)
+            replica = self._replicas[loop] = Replica(self._options)
         return replica
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -140,6 +95,10 @@ class Policies:
         """Return when `revision` is applied in this event loop. Raises TimeoutError after `timeout` seconds."""
         async with asyncio.timeout(timeout):
             await self._replica().wait_for(revision)
+
+    def is_ready(self) -> bool:
+        """Whether this event loop holds policies that are not too old: for your own readiness route."""
+        return self.status().ready
 
     def status(self) -> Status:
         """What this event loop holds, and what it refused."""

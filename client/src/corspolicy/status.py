@@ -13,11 +13,11 @@ class Status:
     """The state of the policies that one event loop holds, at one moment."""
 
     ready: bool
-    """Whether a snapshot was read since the start: until then nothing is granted."""
+    """Whether policies are held that are not older than `max_stale`: without them nothing is granted."""
     connected: bool
     """Whether the feed is reading from Redis right now."""
     age: float | None
-    """Seconds since Redis last answered; what is held may be that old. None: never."""
+    """Seconds since what is held was last known to be current; None: it never was."""
     revision: int
     """The highest revision applied; 0 before the first."""
     cursor: str
