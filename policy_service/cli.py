@@ -37,7 +37,7 @@ def up_command(demo: bool, port: int, data_dir: Path) -> None:
     """Run everything on this machine: PostgreSQL, Redis, the service."""
     try:
         up(port, data_dir, demo=demo)
-    except EmbeddedError as error:
+    except (EmbeddedError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except ValidationError as error:
         raise _not_valid(error) from error

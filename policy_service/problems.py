@@ -12,9 +12,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from corspolicy.validation import Problem as PolicyProblem
+from corspolicy.validation import json_pointer
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +91,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 def validation_problem(error: RequestValidationError | ValidationError) -> Problem:
     """What pydantic found wrong with a request."""
     errors = [
-        ErrorItem(code=item["type"], pointer="".join(f"/{part}" for part in item["loc"]), detail=item["msg"])
-        for item in error.errors()
+        ErrorItem(code=item["type"], pointer=json_pointer(*item["loc"]), detail=item["msg"]) for item in error.errors()
     ]
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid: see errors.", errors)
 
@@ -99,7 +101,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(OSError, _database_error)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -113,7 +115,20 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "-")
-    return Problem(status, code, str(error.detail), headers=error.headers).response()
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    return Problem(status, code, str(error.detail), headers=headers).response()
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """All methods of the path (RFC 9110, section 15.5.6); the framework names those of one route."""
+    routes = request.app.routes
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -131,6 +146,8 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def _is_unavailable(error: SQLAlchemyError) -> bool:
+    if isinstance(error, PoolTimeoutError):
+        return True
     if not isinstance(error, DBAPIError):
         return False
     # 08: connection exceptions; 57P: shut down, crash, starting up (PostgreSQL's appendix A).

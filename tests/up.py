@@ -21,6 +21,7 @@ NOBODY = 65534
 
 # Starting everything takes seconds, and longer on a busy machine.
 _START_SECONDS = 60.0
+_END_SECONDS = 5.0
 
 
 def four_free_ports() -> int:
@@ -104,7 +105,8 @@ class Up:
         family = self.family()
         self.process.send_signal(number)
         code = self.wait()
-        assert [process for process in family if is_alive(process)] == []
+        # What was killed may take a moment to end.
+        wait_until(lambda: not any(map(is_alive, family)), "all that it started has ended", _END_SECONDS)
         self.assert_nothing_left()
         return code
 

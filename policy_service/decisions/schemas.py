@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from corspolicy.decision import Reason
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_LINES = {"type": "array", "items": {"type": "string"}}
+Values = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [{"type": "string"}, _LINES]})]
 
 
 class Question(BaseModel):
@@ -25,7 +35,7 @@ class Question(BaseModel):
     tenant: str = Field(max_length=200)
     service: str = Field(default="default", max_length=200)
     method: str = Field(default="GET", max_length=200)
-    headers: dict[str, str | list[str]] = Field(
+    headers: dict[str, Values] = Field(
         default_factory=dict, max_length=100, description="a list where a header is sent in several lines"
     )
 

@@ -52,11 +52,7 @@ async def explain(sessions: Sessions, question: Question) -> Answer:
 
 def _lines(question: Question) -> list[tuple[bytes, bytes]]:
     # As on the wire: a character is a byte where it can be, and UTF-8 where it can't.
-    return [
-        (_bytes(name).lower(), _bytes(value))
-        for name, values in question.headers.items()
-        for value in ([values] if isinstance(values, str) else values)
-    ]
+    return [(_bytes(name).lower(), _bytes(value)) for name, values in question.headers.items() for value in values]
 
 
 def _bytes(text: str) -> bytes:

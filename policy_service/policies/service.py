@@ -22,6 +22,7 @@ from policy_service.tenants.schemas import StoredDocument
 from policy_service.tenants.service import read_row
 
 _EDITABLE = {"note", "expires_at"}
+_READ_ONLY = ShownPolicy.model_fields.keys() - StoredPolicy.model_fields.keys()
 
 
 class Written(NamedTuple):
@@ -153,7 +154,8 @@ async def update_origin(
         fields = {"note": old.note, "expires_at": old.expires_at and old.expires_at.isoformat()}
         if not isinstance(body, dict) or "pattern" in body:
             detail = "The body is an object with note and expires_at; to change the pattern, add another entry."
-            raise _invalid([ErrorItem(code="not_patchable", pointer="", detail=detail)])
+            pointer = "/pattern" if isinstance(body, dict) else ""
+            raise _invalid([ErrorItem(code="not_patchable", pointer=pointer, detail=detail)])
         built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, actor)
         updated = old.model_copy(update=built.model_dump(include=_EDITABLE))
         policy.allow_origins[index] = updated
@@ -194,6 +196,9 @@ async def remove_origin(
 
 def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy, list[PolicyProblem]]:
     """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong."""
+    if isinstance(body, dict):
+        # What was read can be written back.
+        body = {name: value for name, value in body.items() if name not in _READ_ONLY}
     checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     if checked.policy is None:
         raise _invalid([ErrorItem.of(problem) for problem in checked.problems])

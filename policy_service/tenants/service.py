@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from corspolicy.document import DEFAULT
+from corspolicy.validation import json_pointer
 from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
 from policy_service.database import Sessions
 from policy_service.models import Tenant
@@ -103,7 +104,9 @@ def _unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
     if not isinstance(body, dict):
         return [ErrorItem(code="not_an_object", pointer="", detail="The body is a JSON object.")]
     detail = f"There is no such field. The fields are {', '.join(known)}."
-    return [ErrorItem(code="unknown_field", pointer=f"/{name}", detail=detail) for name in body if name not in known]
+    return [
+        ErrorItem(code="unknown_field", pointer=json_pointer(name), detail=detail) for name in body if name not in known
+    ]
 
 
 def _check_name(name: Any, errors: list[ErrorItem]) -> None:

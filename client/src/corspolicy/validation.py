@@ -109,7 +109,9 @@ class _Checker:
         for name in values:
             if name not in FIELDS:
                 known = ", ".join(FIELDS)
-                self._problem("unknown_field", _pointer(name), f"There is no such setting. The settings are {known}.")
+                self._problem(
+                    "unknown_field", json_pointer(name), f"There is no such setting. The settings are {known}."
+                )
         flags = {name: self._flag(values, name) for name in _FLAGS}
         credentials = flags["allow_credentials"]
         policy = Policy(
@@ -195,7 +197,7 @@ class _Checker:
         for name in value:
             if name not in ("pattern", "note", "expires_at") and name not in _READ_ONLY_ENTRY_FIELDS:
                 message = "There is no such field. An entry has pattern, note and expires_at."
-                self._problem("unknown_field", f"{pointer}{_pointer(name)}", message)
+                self._problem("unknown_field", f"{pointer}{json_pointer(name)}", message)
 
     def _expiry(self, value: Mapping[str, Any], pointer: str) -> float | None:
         text = value.get("expires_at")
@@ -205,7 +207,9 @@ class _Checker:
             instant = datetime.fromisoformat(text)
             if instant.tzinfo is None:
                 raise ValueError
-            return instant.astimezone(UTC).timestamp()
+            seconds = instant.astimezone(UTC).timestamp()
+            datetime.fromtimestamp(seconds, UTC)  # The last instants there are round up to one that is not.
+            return seconds
         except (TypeError, ValueError, OverflowError):
             message = "expires_at is an RFC 3339 time with its zone, such as 2030-01-31T12:00:00Z."
             self._problem("expires_at_invalid", f"{pointer}/expires_at", message)
@@ -353,5 +357,6 @@ def _is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _pointer(name: object) -> str:
-    return "/" + str(name).replace("~", "~0").replace("/", "~1")
+def json_pointer(*parts: object) -> str:
+    """The JSON pointer (RFC 6901) that leads through these names and indices."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)

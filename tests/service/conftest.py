@@ -1,0 +1,39 @@
+"""Fixtures of the tests of the admin API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests import servers
+from tests.conftest import admin_key
+from tests.service.helpers import Operation
+from tests.support import Api, Process, running
+
+
+@pytest.fixture(scope="session")
+def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
+    """One service for the modules that work on tenants of their own only: starting it takes seconds."""
+    with servers.redis() as redis_url:
+        database_url = new_database()
+        environment = {"CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
+        with running("policy_service.app:create_app", environment) as process:
+            api = Api(process.url, admin_key(database_url))
+            with api.http:
+                yield api
+
+
+@pytest.fixture(scope="module")
+def operations(service: Process) -> list[Operation]:
+    """Everything in the OpenAPI document."""
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    found = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {"application/json": {"schema": {}}})
+            found.append(Operation(method.upper(), path, content["application/json"]["schema"].get("example")))
+    assert len(found) >= 16
+    return found

@@ -1,0 +1,118 @@
+"""API keys: made on the command line, kept as a digest, never in a log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from policy_service import embedded
+from tests.conftest import admin_key
+from tests.service.helpers import execute, problem, rows
+from tests.support import Process, free_port, wait_until
+
+COMMAND = str(Path(sys.executable).with_name("corspolicy"))
+KEY = re.compile(r"cpk_([0-9a-f]{12})_([0-9a-f]{64})")
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("CORSPOLICY_")}
+    return subprocess.run(
+        [COMMAND, *arguments], env={**plain, **environment}, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def made(service: Process) -> tuple[str, str]:
+    """A key made on the command line, and the id that it has."""
+    done = _run("keys", "create", "--description", "for CI ❤", **service.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = KEY.fullmatch(done.stdout.strip())
+    assert found is not None, done.stdout
+    return found[0], found[1]
+
+
+def test_a_key_made_on_the_command_line_opens_the_api_and_signs_what_it_changes(
+    service: Process, made: tuple[str, str]
+) -> None:
+    key, key_id = made
+    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as http:
+        assert http.post("/v1/tenants", json={"tenant": "by-key"}).status_code == 201
+        added = http.post("/v1/tenants/by-key/policies/default/origins", json={"pattern": "https://a.example.com"})
+        assert added.json()["created_by"] == f"key:{key_id}"
+    actors = rows(service.environment["CORSPOLICY_DATABASE_URL"], "SELECT actor FROM changes WHERE tenant = 'by-key'")
+    assert actors == [(f"key:{key_id}",)] * 2
+
+
+def test_only_a_digest_of_the_key_is_kept(service: Process, made: tuple[str, str]) -> None:
+    key, key_id = made
+    secret = key.rpartition("_")[2]
+    database_url = service.environment["CORSPOLICY_DATABASE_URL"]
+    kept = rows(database_url, f"SELECT digest, description FROM api_keys WHERE id = '{key_id}'")
+    assert kept == [(hashlib.sha256(secret.encode()).hexdigest(), "for CI ❤")]
+    for table in ("api_keys", "tenants", "changes", "publication"):
+        assert secret not in repr(rows(database_url, f"SELECT t::text FROM {table} t"))
+
+
+def test_every_key_is_another_one(database_url: str) -> None:
+    made = {admin_key(database_url) for _ in range(20)}
+    assert len({KEY.fullmatch(key) for key in made} - {None}) == 20
+    assert len({key.split("_")[1] for key in made}) == len({key.split("_")[2] for key in made}) == 20
+
+
+def test_the_command_says_which_settings_are_missing() -> None:
+    done = _run("keys", "create")
+    assert done.returncode == 1
+    assert "CORSPOLICY_DATABASE_URL" in done.stderr
+    assert "CORSPOLICY_REDIS_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def url(database_url: str, redis_url: str, log: Path) -> Iterator[str]:
+    """The service as the command line runs it, with everything that it prints in a file."""
+    port = free_port()
+    environment = {**os.environ, "CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--port", str(port)], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: embedded.is_open(port), "the service listens")
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+
+
+def test_no_key_is_ever_in_the_log_not_even_of_an_unexpected_error(url: str, database_url: str, log: Path) -> None:
+    key = admin_key(database_url)
+    wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+    with httpx.Client(base_url=url) as http:
+        for value, status in ((key, 200), (wrong, 401), (f"{key} ", 200), (f"{key}_", 401)):
+            answer = http.get("/v1/tenants", headers={"Authorization": f"Bearer {value}".strip()})
+            assert answer.status_code == status
+        execute(database_url, "ALTER TABLE api_keys RENAME TO hidden")
+        answer = http.get("/v1/tenants", headers={"Authorization": f"Bearer {key}"})
+        problem(answer, 500, "internal-error")
+    wait_until(lambda: "unexpected error" in log.read_text(), "the error is logged")
+    text = log.read_text()
+    assert "Traceback" in text
+    assert "GET /v1/tenants" in text
+    for secret in (key, wrong, key.rpartition("_")[2], wrong.rpartition("_")[2]):
+        assert secret not in text
+    assert key.rpartition("_")[2] not in answer.text

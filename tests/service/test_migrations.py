@@ -1,0 +1,94 @@
+"""The schema: up, equal to the models, down to nothing, up again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.util import CommandError
+
+from policy_service import migrate
+from policy_service.models import Base
+from tests.conftest import admin_key
+from tests.service.helpers import driver_url, execute, rows
+
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+OBJECTS = """
+SELECT relkind::text, relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE nspname = 'public' AND relname NOT LIKE 'alembic_version%' ORDER BY 1, 2
+"""
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
+WHERE table_schema = 'public' ORDER BY 1, 2
+"""
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+EMPTY = {
+    "allow_origins": [], "allow_credentials": False, "allow_methods": [], "allow_headers": [], "expose_headers": [],
+    "max_age": None, "dangerously_allow_insecure_origins": False, "dangerously_allow_public_suffixes": False,
+}  # fmt: skip
+
+
+def test_up_down_to_nothing_and_up_again_gives_the_same_schema(database_url: str) -> None:
+    url = driver_url(database_url)
+    first = [rows(database_url, query) for query in (OBJECTS, COLUMNS, INDEXES)]
+    migrate.check(url)
+    migrate.downgrade(url, "base")
+    assert rows(database_url, OBJECTS) == []
+    assert rows(database_url, "SELECT * FROM alembic_version") == []
+    migrate.upgrade(url)
+    migrate.check(url)
+    assert [rows(database_url, query) for query in (OBJECTS, COLUMNS, INDEXES)] == first
+
+
+def test_tables_and_sequences_are_those_of_the_models(database_url: str) -> None:
+    tables = {str(name) for (name,) in rows(database_url, TABLES)}
+    assert tables == {*Base.metadata.tables, "alembic_version"}
+    sequences = {str(name) for (name,) in rows(database_url, SEQUENCES)}
+    assert sequences == set(Base.metadata._sequences)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER TABLE changes ADD extra text", "ALTER TABLE api_keys DROP COLUMN digest", "DROP TABLE publication",
+     "DROP INDEX changes_unpublished", "ALTER TABLE tenants ALTER revision DROP NOT NULL"],
+)  # fmt: skip
+def test_the_check_notices_a_schema_that_differs(database_url: str, change: str) -> None:
+    execute(database_url, change)
+    with pytest.raises(CommandError):
+        migrate.check(driver_url(database_url))
+
+
+def test_the_platform_tenant_is_there_and_its_creation_waits_to_be_published(database_url: str) -> None:
+    [(slug, revision, document)] = rows(database_url, "SELECT slug, revision, document FROM tenants")
+    assert slug == "platform"
+    assert document["policies"] == {"default": EMPTY}
+    changes = rows(database_url, "SELECT revision, tenant, action, before, after, published_at FROM changes")
+    assert changes == [(revision, "platform", "tenant.create", None, document, None)]
+
+
+def test_an_upgrade_of_a_schema_that_is_up_to_date_keeps_the_data(database_url: str) -> None:
+    admin_key(database_url)
+    everything = [f"SELECT * FROM {table}" for table in ("tenants", "changes", "api_keys")]
+    before = [rows(database_url, query) for query in everything]
+    migrate.upgrade(driver_url(database_url))
+    assert [rows(database_url, query) for query in everything] == before
+
+
+def test_replicas_that_migrate_an_empty_database_at_the_same_time_all_succeed(
+    database_url: str, redis_url: str
+) -> None:
+    migrate.downgrade(driver_url(database_url), "base")
+    execute(database_url, "DROP TABLE alembic_version")
+    command = [str(Path(sys.executable).with_name("corspolicy")), "migrate"]
+    environment = {**os.environ, "CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    migrate.check(driver_url(database_url))
+    assert rows(database_url, "SELECT slug FROM tenants") == [("platform",)]
