@@ -25,7 +25,8 @@ class Tenant(Base):
 
     __tablename__ = "tenants"
 
-    slug: Mapped[str] = mapped_column(Text, primary_key=True)
+    # Byte order, so that pages follow the same order in every database.
+    slug: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -60,7 +60,13 @@ async def put_policy(
     return written.policy
 
 
-@router.delete("/{service}", status_code=HTTPStatus.NO_CONTENT, operation_id="delete_policy", tags=["policies"])
+@router.delete(
+    "/{service}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    operation_id="delete_policy",
+    tags=["policies"],
+)
 async def delete_policy(
     sessions: SessionsOf, actor: Actor, tenant: str, service: str, if_match: IfMatch, response: Response
 ) -> None:
@@ -123,7 +129,11 @@ async def update_origin(
 
 
 @router.delete(
-    "/{service}/origins/{entry}", status_code=HTTPStatus.NO_CONTENT, operation_id="remove_origin", tags=["origins"]
+    "/{service}/origins/{entry}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    operation_id="remove_origin",
+    tags=["origins"],
 )
 async def remove_origin(
     sessions: SessionsOf, actor: Actor, tenant: str, service: str, entry: str, if_match: IfMatch, response: Response

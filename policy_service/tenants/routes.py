@@ -49,7 +49,7 @@ async def update_tenant(
     return shown
 
 
-@router.delete("/{tenant}", status_code=HTTPStatus.NO_CONTENT, operation_id="delete_tenant")
+@router.delete("/{tenant}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, operation_id="delete_tenant")
 async def delete(sessions: SessionsOf, actor: Actor, tenant: str, if_match: IfMatch, response: Response) -> None:
     """Delete a tenant and all its policies: nothing is granted to it any more. The ETag is the deletion's revision."""
     response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, if_match, actor=actor))

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from tests.service.helpers import Operation, problem, raw
-from tests.support import Api, Process, wait_until
+from tests.support import Api, wait_until
 
 ROUNDS = 400
 SEED = 9457
@@ -43,7 +43,7 @@ QUERIES = [
 
 
 def test_random_requests_to_every_route_are_never_an_error_of_the_service(
-    api: Api, service: Process, operations: list[Operation]
+    api: Api, operations: list[Operation]
 ) -> None:
     chance = random.Random(SEED)
     tenant = entry = ""

@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.execute(sa.schema.CreateSequence(sa.Sequence("publisher_terms")))
     op.create_table(
         "tenants",
-        sa.Column("slug", sa.Text, primary_key=True),
+        sa.Column("slug", sa.Text(collation="C"), primary_key=True),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("document", JSONB, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
