@@ -17,11 +17,11 @@ def _app(service: str) -> FastAPI:
 
     @app.get("/livez")
     async def livez() -> dict[str, object]:
-        return {"revision": policies.status().revision}
+        return {"revision": policies.status().revision, "process": os.getpid()}
 
     @app.get("/t/{tenant}")
-    async def read(tenant: str) -> str:
-        return tenant
+    async def read(tenant: str) -> int:
+        return os.getpid()
 
     return app
 

@@ -55,7 +55,7 @@ class CORSPolicyMiddleware:
 
     def __init__(self, app: ASGIApp, *, service: str, tenant: Tenant, policies: PolicySource | None = None) -> None:
         """`service` is this service's name in policies; `tenant` names a request's tenant; `policies` defaults to
-        `Policies()`, which reads CORSPOLICY_REDIS_URL.
+        `Policies.shared()`, which reads CORSPOLICY_REDIS_URL.
 
         Raises ValueError where there is no Redis URL, TypeError for a `tenant` of another kind.
         """
@@ -63,7 +63,7 @@ class CORSPolicyMiddleware:
         self._service = service
         self._resolve = resolver(tenant)
         self._extra_vary = ", ".join(self._resolve.vary).encode() or None
-        self._policies: PolicySource = Policies() if policies is None else policies
+        self._policies: PolicySource = Policies.shared() if policies is None else policies
         self._chains = self._policies.chains(service)
         self._denied = self._policies.denied
 
@@ -157,7 +157,7 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
         )
     if app.middleware_stack is not None:
         raise RuntimeError("install corspolicy before the application starts")
-    source: PolicySource = Policies() if policies is None else policies
+    source: PolicySource = Policies.shared() if policies is None else policies
     resolve = resolver(tenant)
     # The frameworks build their stack at the first message, their own error handler outermost. Wrapping that
     # step is the one way to stand outside it without replacing the application object.

@@ -49,6 +49,14 @@ class Policies:
         self._chains: dict[str, dict[asyncio.AbstractEventLoop, dict[str, Chain]]] = {}
         self.denied: Counter[Reason] = Counter()
 
+    @classmethod
+    def shared(cls) -> Policies:
+        """The one that all middlewares of this process share which were given none. Raises ValueError."""
+        url = os.environ.get("CORSPOLICY_REDIS_URL", "")
+        if url not in _shared:
+            _shared[url] = cls()
+        return _shared[url]
+
     def chains(self, service: str) -> Mapping[asyncio.AbstractEventLoop, Mapping[str, Chain]]:
         """The chains of `service` compiled so far, by event loop and tenant; always the same mapping."""
         return self._chains.setdefault(service, {})
@@ -103,3 +111,6 @@ class Policies:
     def status(self) -> Status:
         """What this event loop holds, and what it refused."""
         return self._replica().status(self.denied)
+
+
+_shared: dict[str, Policies] = {}

@@ -1,0 +1,139 @@
+"""Workers, forks, event loops: each follows the changes, and none hangs when it is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from corspolicy import Policies, install
+from tests.client.published import Published
+from tests.client.test_feed import A, B, Follower
+from tests.support import ROOT, Process, running, wait_until
+
+_FORK = """
+import asyncio, os, sys, threading, time
+from corspolicy import Policies
+from tests.client.published import Published
+from tests.client.test_feed import A, B, Follower
+
+published = Published(sys.argv[1])
+policies = Policies(sys.argv[1])
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+follower = Follower(policies)
+assert asyncio.run_coroutine_threadsafe(follower.admits("acme", A), loop).result(20)
+child = os.fork()
+if child == 0:
+    async def follow():
+        assert await follower.admits("acme", A)
+        published.publish("acme", 2, B)
+        await follower.until_refuses("acme", A)
+        await policies.stop()
+    asyncio.run(follow())
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+asyncio.run_coroutine_threadsafe(follower.until_refuses("acme", A), loop).result(20)
+"""
+
+
+@pytest.fixture
+def published(redis_url: str) -> Published:
+    published = Published(redis_url)
+    published.end_epoch("1")
+    published.publish("acme", 1, A)
+    return published
+
+
+def _granted_by_process(server: Process, origin: str, processes: int) -> dict[int, bool]:
+    """Ask until so many processes have answered; what each granted last."""
+    granted: dict[int, bool] = {}
+
+    def ask() -> bool:
+        answer = httpx.get(f"{server.url}/t/acme", headers={"Origin": origin})
+        granted[answer.json()] = "access-control-allow-origin" in answer.headers
+        return len(granted) >= processes
+
+    wait_until(ask, f"{processes} processes answer")
+    return granted
+
+
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--lifespan", "off")], ids=["workers", "without lifespan"])
+def test_every_worker_follows_and_stops(published: Published, redis_url: str, options: tuple[str, str]) -> None:
+    environment = {"CORSPOLICY_REDIS_URL": redis_url, "TEST_TENANT_FROM": "path"}
+    workers = 2 if options[0] == "--workers" else 1
+    with running("tests.chain.apps:billing", environment, "/livez", *options) as server:
+        assert all(_granted_by_process(server, A, workers).values())
+        published.publish("acme", 2, B)
+        wait_until(lambda: not any(_granted_by_process(server, A, workers).values()), "all refuse")
+        assert all(_granted_by_process(server, B, workers).values())
+
+
+def test_a_fork_after_the_start_follows_on_its_own_and_leaves_the_parent_alone(
+    published: Published, redis_url: str
+) -> None:
+    command = [sys.executable, "-c", _FORK, redis_url]
+    done = subprocess.run(command, cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_event_loops_of_one_process_follow_each_on_its_own(published: Published, redis_url: str) -> None:
+    policies = Policies(redis_url)
+    failures: list[BaseException] = []
+    both_hold_it = threading.Barrier(3, timeout=20)
+
+    async def follow() -> None:
+        follower = Follower(policies)
+        assert await follower.admits("acme", A)
+        await asyncio.to_thread(both_hold_it.wait)
+        await follower.until_refuses("acme", A)
+        await policies.stop()
+
+    def run() -> None:
+        try:
+            asyncio.run(follow())
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    both_hold_it.wait()
+    published.publish("acme", 2, B)
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+
+
+def test_middlewares_of_a_process_share_one_connection(
+    published: Published, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORSPOLICY_REDIS_URL", redis_url)
+    first = install(FastAPI(), service="a", tenant="acme")
+    second = install(FastAPI(), service="b", tenant="acme")
+    assert first is second
+
+    async def start_twice() -> int:
+        await first.start()
+        await second.start()
+        connections = len([c for c in published.redis.client_list() if c["name"] == "corspolicy"])
+        await first.stop()
+        assert await Follower(first).admits("acme", A)
+        await second.stop()
+        return connections
+
+    assert asyncio.run(start_twice()) == 1
+
+
+def test_a_loop_that_ends_without_a_stop_does_not_hang(published: Published, redis_url: str) -> None:
+    policies = Policies(redis_url)
+    started = time.monotonic()
+    for _ in range(5):
+        assert asyncio.run(Follower(policies).admits("acme", A))
+    assert time.monotonic() - started < 10
