@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from redis.asyncio import Redis
 
 from policy_service.database import Sessions
 from policy_service.keys import service as keys
@@ -20,7 +21,13 @@ def _sessions(request: Request) -> Sessions:
     return sessions
 
 
+def _redis(request: Request) -> Redis:
+    redis: Redis = request.app.state.redis
+    return redis
+
+
 SessionsOf = Annotated[Sessions, Depends(_sessions)]
+RedisOf = Annotated[Redis, Depends(_redis)]
 
 
 async def _actor(

@@ -10,8 +10,9 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from policy_service import health
-from policy_service.database import create_engine, create_sessions
+from policy_service.database import create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
+from policy_service.fleet import routes as fleet
 from policy_service.policies import routes as policies
 from policy_service.problems import install_problem_handlers
 from policy_service.publisher import Publisher
@@ -28,10 +29,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings.database_url)
-        publisher = Publisher(settings.database_url, settings.redis_url, settings.stream_length)
+        redis = create_redis(settings.redis_url)
+        publisher = Publisher(settings.database_url, redis, settings.stream_length)
         task = asyncio.create_task(publisher.run(), name="publisher")
         app.state.settings = settings
         app.state.sessions = create_sessions(engine)
+        app.state.redis = redis
         app.state.publisher = publisher
         try:
             yield
@@ -40,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await asyncio.wait([task], timeout=STOP_TIMEOUT_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                    await redis.aclose()
                     await engine.dispose()
 
     # Only pages that load nothing from elsewhere: /openapi.json, but none of the framework's documentation pages.
@@ -52,6 +56,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
-    for router in (tenants.router, policies.router, decisions.router, health.router):
+    for router in (tenants.router, policies.router, decisions.router, fleet.router, health.router):
         app.include_router(router)
     return app

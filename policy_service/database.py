@@ -1,7 +1,10 @@
-"""The connection to PostgreSQL."""
+"""The connections to PostgreSQL and Redis."""
 
 from __future__ import annotations
 
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -19,3 +22,16 @@ def create_engine(url: str) -> AsyncEngine:
 def create_sessions(engine: AsyncEngine) -> Sessions:
     """Sessions whose objects stay readable after the commit."""
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+def create_redis(url: str) -> Redis:
+    """A Redis client whose every command has a time-out, and no retries of its own to hide a broken connection."""
+    redis: Redis = Redis.from_url(
+        url,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+    )
+    return redis

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from policy_service.access import SessionsOf
+from policy_service.access import RedisOf, SessionsOf
 from policy_service.changes import store
 from policy_service.publisher import Publisher
 
@@ -42,7 +42,7 @@ async def livez() -> Alive:
 
 
 @router.get("/readyz", operation_id="readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
-async def readyz(request: Request, sessions: SessionsOf, response: Response) -> Readiness:
+async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, response: Response) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
     publisher: Publisher = request.app.state.publisher
     unpublished: int | None = None
@@ -54,7 +54,7 @@ async def readyz(request: Request, sessions: SessionsOf, response: Response) -> 
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            await publisher.ping()
+            await redis.ping()
             is_redis_there = True
     except (RedisError, OSError):
         pass

@@ -16,8 +16,6 @@ from typing import Any
 
 import asyncpg
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -27,6 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM
 from policy_service.changes import store as changes
+from policy_service.database import CONNECT_TIMEOUT_SECONDS
 from policy_service.models import TERMS, Publication
 from policy_service.publishing import to_envelope
 from policy_service.tenants import store as tenants
@@ -36,7 +35,6 @@ STANDBY_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
-TIMEOUT_SECONDS = 5.0
 BATCH = 200
 # PostgreSQL must notice that a leader's machine is gone, to give its lock to another.
 KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
@@ -98,25 +96,18 @@ logger = logging.getLogger(__name__)
 class Publisher:
     """Leads or stands by. `run` it as a task; `state` says what it does, for people."""
 
-    def __init__(self, database_url: str, redis_url: str, stream_length: int) -> None:
+    def __init__(self, database_url: str, redis: Redis, stream_length: int) -> None:
         self._engine = create_async_engine(
             database_url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             connect_args={
-                "timeout": TIMEOUT_SECONDS,
+                "timeout": CONNECT_TIMEOUT_SECONDS,
                 "command_timeout": 30,
                 "server_settings": {**KEEPALIVE, "application_name": "corspolicy publisher"},
             },
         )
-        self._redis: Redis = Redis.from_url(
-            redis_url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            socket_keepalive=True,
-        )
+        self._redis = redis
         self._write = self._redis.register_script(_WRITE)
         self._begin_epoch = self._redis.register_script(_BEGIN_EPOCH)
         self._end_epoch = self._redis.register_script(_END_EPOCH)
@@ -148,12 +139,7 @@ class Publisher:
                 failures = min(failures + 1, 10)
         finally:
             self.state = "stopped"
-            await self._redis.aclose()
             await self._engine.dispose()
-
-    async def ping(self) -> None:
-        """Raises what Redis raises."""
-        await self._redis.ping()
 
     async def _wait_for_lead(self, connection: AsyncConnection) -> None:
         while not await connection.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK))):

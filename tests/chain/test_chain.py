@@ -4,66 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
-import pytest
 
-from policy_service import embedded
-from tests.conftest import admin_key
-from tests.support import Api, Process, allowed_origin, free_port, running, wait_until
-
-ORIGIN = "https://app.example.com"
-
-
-class Line:
-    """A database, a Redis, the policy service and two services that apply policies, all in their own processes."""
-
-    def __init__(self, stack: ExitStack, database_url: str, folder: Path) -> None:
-        self._stack = stack
-        self.redis_port = free_port()
-        self.redis_folder = folder
-        redis_url = stack.enter_context(embedded.redis(folder, self.redis_port))
-        self.environment = {
-            "CORSPOLICY_DATABASE_URL": database_url,
-            "CORSPOLICY_REDIS_URL": redis_url,
-            "TEST_TENANT_FROM": "path",
-        }
-        self.service = self.start("policy_service.app:create_app")
-        self.clients = [self.start(f"tests.chain.apps:{name}") for name in ("billing", "orders")]
-        self.key = admin_key(database_url)
-        self.api = Api(self.service.url, self.key)
-        stack.enter_context(self.api.http)
-
-    def start(self, application: str) -> Process:
-        return self._stack.enter_context(running(application, self.environment))
-
-    def restart_service(self) -> None:
-        self.service = self.start("policy_service.app:create_app")
-        self.api = Api(self.service.url, self.key)
-        self._stack.enter_context(self.api.http)
-
-    def granted(self, client: Process, tenant: str, origin: str = ORIGIN) -> str | None:
-        return allowed_origin(f"{client.url}/t/{tenant}", origin)
-
-    def wait_until_everywhere(self, tenant: str, expected: str | None, origin: str = ORIGIN) -> None:
-        for client in self.clients:
-            wait_until(
-                lambda client=client: self.granted(client, tenant, origin) == expected,  # type: ignore[misc]
-                f"{client.url} grants {expected}",
-            )
-
-    def redis_process(self) -> int:
-        found = subprocess.run(["pgrep", "-f", f"redis-server.*:{self.redis_port}"], capture_output=True, check=True)
-        return int(found.stdout.split()[0])
-
-
-@pytest.fixture(scope="module")
-def line(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    with ExitStack() as stack:
-        yield Line(stack, new_database(), tmp_path_factory.mktemp("redis"))
+from tests.chain.line import ORIGIN, Line
+from tests.support import wait_until
 
 
 def test_an_origin_is_admitted_everywhere_and_taken_back_with_no_restart(line: Line) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import reduce
+from operator import xor
 
 from corspolicy.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
 from corspolicy.document import PLATFORM, Document, UnreadableDocument
-from corspolicy.wire import Envelope
+from corspolicy.wire import Envelope, mark
 
 MAX_REJECTIONS = 100
 
@@ -17,10 +19,11 @@ logger = logging.getLogger("corspolicy")
 class Held:
     """One tenant's document: bytes until a request needs it. `document` is None for a deleted tenant."""
 
-    __slots__ = ("_is_read", "_last_good", "document", "envelope", "is_unreadable")
+    __slots__ = ("_is_read", "_last_good", "document", "envelope", "is_unreadable", "mark")
 
-    def __init__(self, envelope: Envelope, last_good: Held | None = None) -> None:
+    def __init__(self, tenant: str, envelope: Envelope, last_good: Held | None = None) -> None:
         self.envelope = envelope
+        self.mark = 0 if envelope.payload is None else mark(tenant, envelope.revision)
         self.document: Document | None = None
         self.is_unreadable = False
         self._is_read = envelope.payload is None
@@ -64,6 +67,8 @@ class Cache:
         self.version = object()
         """Another object after each change of what is held."""
         self.revision = 0
+        self.digest = 0
+        """Over all (tenant, revision) pairs held, deleted tenants left out; see `wire.mark`."""
         self.rejections: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -100,10 +105,12 @@ class Cache:
     def next(self, tenant: str, envelope: Envelope) -> Held:
         """What would be held of `tenant` after `envelope`; not yet read, not yet applied."""
         held = self._held.get(tenant)
-        return Held(envelope, None if held is None else held.last_good)
+        return Held(tenant, envelope, None if held is None else held.last_good)
 
     def apply(self, tenant: str, held: Held) -> None:
         """Hold a document that was read. Requests under way keep the chain that they started with."""
+        old = self._held.get(tenant)
+        self.digest ^= held.mark ^ (0 if old is None else old.mark)
         self._held[tenant] = held
         self.version = object()
         self.revision = max(self.revision, held.revision)
@@ -113,6 +120,7 @@ class Cache:
     def replace(self, fresh: Mapping[str, Held]) -> None:
         """Hold exactly the documents of a complete snapshot."""
         self._held = dict(fresh)
+        self.digest = reduce(xor, (held.mark for held in fresh.values()), 0)
         self.version = object()
         self.revision = max((held.revision for held in fresh.values()), default=0)
         self.rejections = {tenant: why for tenant, why in self.rejections.items() if tenant in fresh}

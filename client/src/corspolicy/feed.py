@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,7 +21,20 @@ from redis.exceptions import RedisError
 
 from corspolicy.cache import Cache, Held
 from corspolicy.document import UnreadableDocument
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, ZERO_ID, Entry, Envelope, Unreadable
+from corspolicy.status import Report
+from corspolicy.wire import (
+    CHANGES,
+    DOCUMENTS,
+    EPOCH,
+    FORGET_SECONDS,
+    PROCESS_PREFIX,
+    PROCESSES,
+    REPORT_TTL_SECONDS,
+    ZERO_ID,
+    Entry,
+    Envelope,
+    Unreadable,
+)
 
 BLOCK_SECONDS = 2.0
 # Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
@@ -29,6 +42,8 @@ BLOCK_SECONDS = 2.0
 SILENCE_SECONDS = BLOCK_SECONDS + 3.0
 REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
+REPORT_SECONDS = 5.0
+REPORT_DEBOUNCE_SECONDS = 0.05
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
 PAGE = 200
@@ -40,9 +55,12 @@ logger = logging.getLogger("corspolicy")
 class Feed:
     """Keeps one event loop's cache equal to what is published. `run` it as a task."""
 
-    def __init__(self, redis_url: str, cache: Cache) -> None:
+    def __init__(self, redis_url: str, cache: Cache, report: Callable[[], Report]) -> None:
         self._url = redis_url
         self._cache = cache
+        self._report = report
+        self._reported_at = -REPORT_SECONDS
+        self._has_news = True
         self._epoch: bytes | None = None
         self._needs_snapshot = True
         self._confirmed_at: float | None = None
@@ -116,11 +134,30 @@ class Feed:
     async def _step(self, redis: Redis) -> None:
         if self._needs_snapshot and self._is_its_turn():
             await self._take_snapshot(redis)
-        block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
+        if self._has_news and time.monotonic() - self._reported_at >= REPORT_DEBOUNCE_SECONDS:
+            await self._send_report(redis)
+        if self._has_news:
+            block = REPORT_DEBOUNCE_SECONDS
+        else:
+            block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
         if not await self._follow(redis, block):
             await self._compare_epoch(redis)
             if not self._needs_snapshot:
                 self._confirmed_at = time.monotonic()
+
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self._has_news = True
+
+    async def _send_report(self, redis: Redis) -> None:
+        """Say what was applied: soon after a change, so that a write can be known to be enforced, and regularly."""
+        report = self._report()
+        pipeline = redis.pipeline(transaction=False)
+        pipeline.set(PROCESS_PREFIX + report.id, report.to_bytes(), ex=REPORT_TTL_SECONDS)
+        pipeline.zadd(PROCESSES, {report.id: time.time()})
+        pipeline.zremrangebyscore(PROCESSES, 0, time.time() - FORGET_SECONDS)
+        await self._answer(pipeline.execute())
+        self._reported_at = time.monotonic()
+        self._has_news = False
 
     def _is_its_turn(self) -> bool:
         """Whether to take a snapshot now. Processes that hold one already spread their next over some time.
@@ -235,6 +272,7 @@ class Feed:
         return newest[0][0] if newest else ZERO_ID
 
     def _notify(self) -> None:
+        self._has_news = True
         self.changed.set()
         self.changed = asyncio.Event()
 

@@ -74,7 +74,7 @@ class Policies:
         if replica is None:
             for known in [known for known in self._replicas if known.is_closed()]:
                 self._forget(known)
-            replica = self._replicas[loop] = Replica(self._options)
+            replica = self._replicas[loop] = Replica(self._options, self._chains, self.denied)
         return replica
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -110,7 +110,7 @@ class Policies:
 
     def status(self) -> Status:
         """What this event loop holds, and what it refused."""
-        return self._replica().status(self.denied)
+        return self._replica().status()
 
 
 _shared: dict[str, Policies] = {}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +19,13 @@ from corspolicy import lastgood
 from corspolicy.cache import Cache, Held
 from corspolicy.decision import Chain, Reason
 from corspolicy.feed import Feed
-from corspolicy.status import Status
+from corspolicy.status import Report, Status
 
 STOP_TIMEOUT_SECONDS = 2.0
 SAVE_INTERVAL_SECONDS = 5.0
 CONFIRM_INTERVAL_SECONDS = 30.0
 WATCH_SECONDS = 0.25
+MAX_REPORTED_REJECTIONS = 10
 
 logger = logging.getLogger("corspolicy")
 
@@ -36,10 +42,15 @@ class Options(NamedTuple):
 class Replica:
     """The documents that one event loop holds. Made and used in that loop."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, services: Iterable[str], denied: Mapping[Reason, int]) -> None:
+        """`services` and `denied` are those of the process, which go into its reports as they are then."""
         self._options = options
+        self._services = services
+        self._denied = denied
+        self._started_at = time.time()
+        self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._cache = Cache()
-        self._feed = Feed(options.redis_url, self._cache)
+        self._feed = Feed(options.redis_url, self._cache, self._report)
         self._deadline = time.monotonic() + options.startup_timeout
         self.users = 0
         self._tasks = [self._start(self._feed.run), self._start(self._fall_back)]
@@ -91,7 +102,7 @@ class Replica:
             logger.warning("the last-known-good file %s is of no use: %s", path, error)
             return
         if not self._cache.ready:
-            self._cache.replace({tenant: Held(envelope) for tenant, envelope in found.envelopes.items()})
+            self._cache.replace({tenant: Held(tenant, envelope) for tenant, envelope in found.envelopes.items()})
             self._feed.restored(found.age)
             logger.warning("Redis is out of reach: going on with %d tenants of %s", len(self._cache), path)
 
@@ -145,7 +156,26 @@ class Replica:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_SECONDS)
 
-    def status(self, denied: Mapping[Reason, int]) -> Status:
+    def _report(self) -> Report:
+        status = self.status()
+        return Report(
+            id=self._id,
+            host=socket.gethostname(),
+            process=os.getpid(),
+            version=version("corspolicy"),
+            services=sorted(self._services),
+            started_at=self._started_at,
+            ready=status.ready,
+            age=status.age,
+            revision=status.revision,
+            cursor=status.cursor,
+            digest=f"{self._cache.digest:016x}",
+            tenants=status.tenants,
+            rejections=dict(islice(status.rejections.items(), MAX_REPORTED_REJECTIONS)),
+            denied={reason.value: count for reason, count in status.denied.items()},
+        )
+
+    def status(self) -> Status:
         """What is held now."""
         cache, feed = self._cache, self._feed
         return Status(
@@ -156,5 +186,5 @@ class Replica:
             cursor=feed.cursor.decode(),
             tenants=len(cache),
             rejections=dict(cache.rejections),
-            denied=dict(denied),
+            denied=dict(self._denied),
         )

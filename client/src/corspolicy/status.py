@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from corspolicy.decision import Reason
 
@@ -28,3 +30,35 @@ class Status:
     """Why the newest document of a tenant could not be read, by tenant; these keep their last good one."""
     denied: Mapping[Reason, int]
     """How many requests with an Origin were refused, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a process tells the service about itself: who it is, and what it has applied."""
+
+    id: str
+    host: str
+    process: int
+    version: str
+    services: Sequence[str]
+    started_at: float
+    ready: bool
+    age: float | None
+    revision: int
+    cursor: str
+    digest: str
+    tenants: int
+    rejections: Mapping[str, str]
+    denied: Mapping[str, int]
+
+    def to_bytes(self) -> bytes:
+        """The report as it stands in Redis."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> dict[str, Any]:
+        """The values of a report, perhaps of another version. Raises ValueError for what is no JSON object."""
+        values = json.loads(data)
+        if not isinstance(values, dict):
+            raise ValueError("a report is a JSON object")
+        return values

@@ -6,18 +6,30 @@ hash as a complete one. All share a hash tag, so that one script reaches them in
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 DOCUMENTS = "{corspolicy}:documents"
 CHANGES = "{corspolicy}:changes"
 EPOCH = "{corspolicy}:epoch"
 TERM = "{corspolicy}:term"
+PROCESSES = "{corspolicy}:processes"
+"""Ids of the processes that reported, scored by when, in seconds since the Unix epoch."""
+PROCESS_PREFIX = "{corspolicy}:process:"
+REPORT_TTL_SECONDS = 15
+FORGET_SECONDS = 3600
+"""How long the id of a process that is silent stays; a report itself ends by its time to live in Redis."""
 
 ZERO_ID = b"0-0"
 
 
 class Unreadable(ValueError):
     """A value in Redis that is not of the form above."""
+
+
+def mark(tenant: str, revision: int) -> int:
+    """A number for one document at one revision; all that is held, xor-ed, is the digest that a process reports."""
+    return int.from_bytes(hashlib.blake2b(f"{tenant} {revision}".encode(), digest_size=8).digest(), "big")
 
 
 class Envelope(NamedTuple):

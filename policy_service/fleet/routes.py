@@ -1,0 +1,18 @@
+"""/v1/fleet"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from policy_service.access import Actor, RedisOf, SessionsOf
+from policy_service.fleet import service
+from policy_service.fleet.schemas import Fleet
+from policy_service.problems import PROBLEM_RESPONSES
+
+router = APIRouter(prefix="/v1/fleet", tags=["fleet"], responses=PROBLEM_RESPONSES)
+
+
+@router.get("", operation_id="get_fleet")
+async def get_fleet(sessions: SessionsOf, redis: RedisOf, _: Actor) -> Fleet:
+    """The live processes that apply policies, and whether each holds what is published."""
+    return await service.read(sessions, redis)

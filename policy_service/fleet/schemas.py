@@ -1,0 +1,45 @@
+"""The processes that apply policies, as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Reported(BaseModel):
+    """What a process said of itself."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    host: str
+    process: int = Field(description="its process id on that host")
+    version: str = Field(description="of the corspolicy package")
+    services: list[str]
+    started_at: float = Field(description="seconds since the Unix epoch")
+    ready: bool = Field(description="whether it holds policies that are not older than its max_stale")
+    age: float | None = Field(description="seconds since what it holds was known to be current, when it reported")
+    revision: int = Field(description="the highest revision that it has applied")
+    cursor: str = Field(description="where in the stream of changes it is")
+    digest: str
+    tenants: int
+    rejections: dict[str, str] = Field(description="documents that it could not read, by tenant, and why")
+    denied: dict[str, int] = Field(description="requests refused since its start, by reason")
+
+
+class Process(Reported):
+    """A process, held against what is published."""
+
+    state: Literal["current", "behind", "diverged"] = Field(
+        description="current: it has applied everything and holds just what is published; behind: not everything "
+        "yet; diverged: it has read everything, but holds something else"
+    )
+    lag: float = Field(description="how long it is behind, in seconds")
+
+
+class Fleet(BaseModel):
+    """All live processes, by service and id."""
+
+    cursor: str = Field(description="the end of the stream of changes")
+    processes: list[Process]

@@ -1,0 +1,53 @@
+"""Holds what processes reported against what is published."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from corspolicy.status import Report
+from policy_service.database import Sessions
+from policy_service.fleet import store
+from policy_service.fleet.schemas import Fleet, Process, Reported
+from policy_service.problems import Problem
+
+
+async def read(sessions: Sessions, redis: Redis) -> Fleet:
+    """All live processes. Raises Problem 503 without Redis."""
+    async with sessions() as session:
+        truth = await store.digest(session)
+    try:
+        found = await store.reports(redis)
+    except (RedisError, OSError) as error:
+        detail = "Redis does not answer, and what processes have applied is there; try again."
+        headers = {"Retry-After": "1"}
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "redis-unavailable", detail, headers=headers) from error
+    processes = [_held_against(report, found.cursor, truth) for report in _readable(found.reports)]
+    processes.sort(key=lambda process: (process.services, process.id))
+    return Fleet(cursor=found.cursor, processes=processes)
+
+
+def _readable(reports: list[bytes]) -> list[Reported]:
+    readable = []
+    for report in reports:
+        try:
+            readable.append(Reported.model_validate(Report.from_bytes(report)))
+        except (ValueError, ValidationError):
+            # Of another version, or not ours: it can't be shown, and must not hide the others.
+            continue
+    return readable
+
+
+def _held_against(report: Reported, cursor: str, truth: str) -> Process:
+    lag = max(0, _milliseconds(cursor) - _milliseconds(report.cursor)) / 1000
+    if report.cursor != cursor:
+        return Process(**report.model_dump(), state="behind", lag=lag)
+    return Process(**report.model_dump(), state="current" if report.digest == truth else "diverged", lag=0)
+
+
+def _milliseconds(entry_id: str) -> int:
+    milliseconds = entry_id.partition("-")[0]
+    return int(milliseconds) if milliseconds.isdigit() else 0
