@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
 import click
 import uvicorn
+from alembic.util import CommandError
 from pydantic import ValidationError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from policy_service import migrate
 from policy_service.database import create_engine, create_sessions
@@ -57,7 +62,8 @@ def serve(host: str, port: int) -> None:
 @main.command("migrate")
 def migrate_command() -> None:
     """Bring the database's schema up to date."""
-    migrate.upgrade(_settings().database_url)
+    with _database_errors():
+        migrate.upgrade(_settings().database_url)
 
 
 @main.group("keys")
@@ -69,7 +75,8 @@ def keys_group() -> None:
 @click.option("--description", default="made on the command line", show_default=True)
 def create_key(description: str) -> None:
     """Make an admin key and print it; it can't be shown again."""
-    click.echo(asyncio.run(_create_key(_settings(), description)))
+    with _database_errors():
+        click.echo(asyncio.run(_create_key(_settings(), description)))
 
 
 async def _create_key(settings: Settings, description: str) -> str:
@@ -78,6 +85,16 @@ async def _create_key(settings: Settings, description: str) -> str:
         return await keys.create(create_sessions(engine), description)
     finally:
         await engine.dispose()
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        raise click.ClickException("the database is not up to date: run `corspolicy migrate` first") from error
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError, OSError) as error:
+        raise click.ClickException(f"the database can't be used: {error}") from error
 
 
 def _settings() -> Settings:

@@ -19,6 +19,9 @@ from starlette.routing import Match
 from corspolicy.validation import Problem as PolicyProblem
 from corspolicy.validation import json_pointer
 
+MAX_ERRORS = 100
+UNDEFINED_TABLE = "42P01"
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +94,8 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 def validation_problem(error: RequestValidationError | ValidationError) -> Problem:
     """What pydantic found wrong with a request."""
     errors = [
-        ErrorItem(code=item["type"], pointer=json_pointer(*item["loc"]), detail=item["msg"]) for item in error.errors()
+        ErrorItem(code=item["type"], pointer=json_pointer(*item["loc"]), detail=item["msg"])
+        for item in error.errors()[:MAX_ERRORS]
     ]
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid: see errors.", errors)
 
@@ -137,6 +141,9 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
+        detail = "The database has not all tables of this version: run `corspolicy migrate`."
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-migrated", detail).response()
     if isinstance(error, SQLAlchemyError) and not _is_unavailable(error):
         return await _unexpected(request, error)
     logger.warning("the database is unavailable: %s", type(error).__name__)

@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from corspolicy.document import PLATFORM
+from corspolicy.names import is_slug
 from policy_service.changes import store
 from policy_service.database import Sessions
 from policy_service.models import Change
 from policy_service.problems import Problem
 from policy_service.requests import Precondition
 from policy_service.tenants import store as tenants
-from policy_service.tenants.names import is_slug
 from policy_service.tenants.schemas import StoredDocument
 
 

@@ -8,8 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from corspolicy.decision import Reason
 
+MAX_LINES = 100
+
 
 def _as_list(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > MAX_LINES:
+        raise ValueError(f"a header comes in at most {MAX_LINES} lines")
     return [value] if isinstance(value, str) else value
 
 

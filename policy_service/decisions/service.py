@@ -6,11 +6,11 @@ import time
 
 from corspolicy.decision import Reason, compile_chain, decide, finer_reason
 from corspolicy.document import PLATFORM, Document
+from corspolicy.names import is_slug
 from policy_service.database import Sessions
 from policy_service.decisions.schemas import Answer, DecidingPolicy, Question
 from policy_service.publishing import to_document
 from policy_service.tenants import store
-from policy_service.tenants.names import is_slug
 
 _MESSAGES = {
     Reason.ALLOWED: "The request is allowed.",

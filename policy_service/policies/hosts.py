@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import idna
-from publicsuffixlist import PublicSuffixList
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 
 def to_ascii(domain: str) -> str:
@@ -17,8 +18,11 @@ def to_ascii(domain: str) -> str:
 
 
 def is_public_suffix(domain: str) -> bool:
-    """Whether strangers can register names directly under `domain`; an unknown top-level domain counts as one."""
-    return bool(_public_suffixes().is_public(domain))
+    """Whether strangers can register names under `domain`, directly or under a public suffix below it.
+
+    `*.amazonaws.com` would admit every bucket under s3.amazonaws.com. An unknown top-level domain counts as a suffix.
+    """
+    return bool(_public_suffixes().is_public(domain)) or domain in _parents_of_suffixes()
 
 
 def _label_to_ascii(label: str) -> str:
@@ -37,3 +41,14 @@ def _label_to_ascii(label: str) -> str:
 @cache
 def _public_suffixes() -> PublicSuffixList:
     return PublicSuffixList()
+
+
+@cache
+def _parents_of_suffixes() -> frozenset[str]:
+    parents: set[str] = set()
+    for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
+        rule = line.split(maxsplit=1)[0] if line.strip() else ""
+        if rule and not rule.startswith(("//", "!")):
+            labels = rule.split(".")[1:]
+            parents.update(".".join(labels[index:]) for index in range(len(labels)))
+    return frozenset(parent for parent in parents if parent.isascii())

@@ -8,16 +8,16 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from corspolicy.document import DEFAULT
+from corspolicy.names import is_service
 from corspolicy.policy import OriginEntry
+from corspolicy.validation import MAX_REPORTED, check
 from corspolicy.validation import Problem as PolicyProblem
-from corspolicy.validation import check
 from policy_service.changes.service import change_tenant
 from policy_service.database import Sessions
 from policy_service.policies.hosts import is_public_suffix, to_ascii
 from policy_service.policies.schemas import Entry, EntryPage, PolicyPage, ShownEntry, ShownPolicy, StoredPolicy
 from policy_service.problems import ErrorItem, Problem
 from policy_service.requests import Precondition
-from policy_service.tenants.names import is_service
 from policy_service.tenants.schemas import StoredDocument
 from policy_service.tenants.service import read_row
 
@@ -112,7 +112,7 @@ class Added(NamedTuple):
 async def add_origin(
     sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, actor: str
 ) -> Added:
-    """Admit an origin. One that is admitted by an equal entry already is no error and changes nothing."""
+    """Admit an origin. Where there is an entry of that pattern, it stays, and admits no shorter than asked for."""
     found: Entry | None = None
     added: Entry | None = None
     warnings: Sequence[PolicyProblem] = ()
@@ -124,6 +124,9 @@ async def add_origin(
         found = next((entry for entry in policy.allow_origins if entry.pattern == added.pattern), None)
         if found is None:
             policy.allow_origins.append(added)
+        else:
+            index = policy.allow_origins.index(found)
+            found = policy.allow_origins[index] = _extended(found, added)
         return document
 
     changed = await change_tenant(
@@ -161,13 +164,17 @@ async def update_origin(
         policy.allow_origins[index] = updated
         return document
 
+    def precondition(document: StoredDocument, revision: int) -> None:
+        _index(_require(document, tenant, service), tenant, service, entry_id)
+        if_match.require(revision)
+
     changed = await change_tenant(
         sessions,
         tenant,
         actor=actor,
         action="origin.update",
         change=change,
-        precondition=lambda _, revision: if_match.check(revision),
+        precondition=precondition,
     )
     assert updated is not None
     return _shown_entry(updated, changed.revision, warnings)
@@ -206,13 +213,15 @@ def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy
     entries = []
     for admitted in checked.policy.allow_origins:
         old, value = known.get(admitted.pattern), values.get(admitted.pattern)
-        if old is None or value is not None:
-            entry = _entry(admitted, value or {}, actor)
-            entries.append(entry if old is None else old.model_copy(update=entry.model_dump(include=_EDITABLE)))
-        else:
-            entries.append(old)
+        entry = _entry(admitted, value or {}, actor)
+        if old is not None:
+            # A bare pattern says nothing of the note, but it says that the entry does not expire.
+            said = _EDITABLE if value is not None else {"expires_at"}
+            entry = old.model_copy(update=entry.model_dump(include=said))
+        entries.append(entry)
     settings = checked.policy.to_json()
-    return StoredPolicy(**{**settings, "allow_origins": entries}), list(checked.warnings)
+    warnings = [*checked.warnings, *_expired(entries, "/allow_origins/{}")]
+    return StoredPolicy(**{**settings, "allow_origins": entries}), warnings
 
 
 def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, Sequence[PolicyProblem]]:
@@ -226,7 +235,25 @@ def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, Se
     if checked.policy is None:
         raise _invalid([ErrorItem.of(_in_entry(problem)) for problem in checked.problems])
     warnings = [_in_entry(problem) for problem in checked.warnings if problem.pointer.startswith("/allow_origins/0")]
-    return _entry(checked.policy.allow_origins[0], body, actor), warnings
+    entry = _entry(checked.policy.allow_origins[0], body, actor)
+    return entry, [*warnings, *_expired([entry], "")]
+
+
+def _extended(entry: Entry, asked: Entry) -> Entry:
+    """The entry, to the later of both ends: admitting never takes away what is admitted."""
+    ends = (entry.expires_at, asked.expires_at)
+    expires_at = None if None in ends else max(end for end in ends if end is not None)
+    return entry.model_copy(update={"expires_at": expires_at})
+
+
+def _expired(entries: Sequence[Entry], pointer: str) -> list[PolicyProblem]:
+    now = datetime.now(UTC)
+    message = "This time has passed: the entry admits nobody."
+    return [
+        PolicyProblem("origin_expired", pointer.format(index) + "/expires_at", message)
+        for index, entry in enumerate(entries)
+        if entry.expires_at is not None and entry.expires_at <= now
+    ][:MAX_REPORTED]
 
 
 def _entry(admitted: OriginEntry, values: dict[str, Any], actor: str) -> Entry:

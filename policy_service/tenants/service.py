@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from corspolicy.document import DEFAULT
+from corspolicy.names import is_slug
 from corspolicy.validation import json_pointer
 from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
 from policy_service.database import Sessions
@@ -14,8 +15,9 @@ from policy_service.policies.schemas import StoredPolicy
 from policy_service.problems import ErrorItem, Problem
 from policy_service.requests import Precondition
 from policy_service.tenants import store
-from policy_service.tenants.names import MAX_NAME_LENGTH, is_name, is_slug
 from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPage
+
+MAX_NAME_LENGTH = 200
 
 
 async def read(sessions: Sessions, tenant: str) -> ShownTenant:
@@ -110,7 +112,8 @@ def _unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
 
 
 def _check_name(name: Any, errors: list[ErrorItem]) -> None:
-    if not is_name(name):
+    # Printable is also what PostgreSQL and UTF-8 can hold.
+    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not name.isprintable():
         detail = f"A name is a text of at most {MAX_NAME_LENGTH} printable characters."
         errors.append(ErrorItem(code="name_invalid", pointer="/name", detail=detail))
 

@@ -67,6 +67,7 @@ def test_tenant_from_path(path: str, tenant: str | None) -> None:
         (b"x=1&tenant=acme", "acme"),
         (b"tenant=acme&tenant=other", None),
         (b"tenant=", None),
+        (b"tenant=acme&tenant=", None),
         (b"", None),
         (b"tenants=acme", None),
         (b"&".join([b"x=1"] * 200) + b"&tenant=acme", None),
@@ -99,3 +100,37 @@ def test_what_install_takes_as_tenant() -> None:
     assert scoped(_scope(path="/x")) == "/x"
     with pytest.raises(TypeError, match="tenant is a name"):
         resolver(42)  # type: ignore[arg-type]
+
+
+def test_a_prefix_that_a_proxy_took_off_is_no_part_of_the_path() -> None:
+    scope = _scope(path="/api/t/acme/x") | {"root_path": "/api"}
+    assert TenantFromPath("/t/{tenant}")(scope) == "acme"
+    assert TenantFromPath("/t/{tenant}")(_scope(path="/apit/acme") | {"root_path": "/api"}) is None
+
+
+def test_a_mapping_of_hosts_is_read_as_hosts_are_sent() -> None:
+    resolve = TenantFromHost("{tenant}.example.com", {"API.Acme.io.": "acme"})
+    assert resolve(_scope("api.acme.io:8443")) == "acme"
+    with pytest.raises(ValueError, match="port"):
+        TenantFromHost("{tenant}.example.com", {"api.acme.io:8443": "acme"})
+    with pytest.raises(ValueError, match="port"):
+        TenantFromHost("{tenant}.example.com:8443")
+
+
+def test_what_could_never_name_a_tenant_is_refused_at_once() -> None:
+    async def resolve(scope: object) -> str:
+        return "acme"
+
+    class Resolver:
+        vary = ()
+
+        async def __call__(self, scope: object) -> str:
+            return "acme"
+
+    for tenant in (resolve, Resolver()):
+        with pytest.raises(TypeError, match="not async"):
+            resolver(tenant)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="tuple of header names"):
+        TenantFromScope(lambda scope: "acme", vary="X-Tenant")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="can't be a tenant"):
+        resolver("")

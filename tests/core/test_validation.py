@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corspolicy.document import Document, UnreadableDocument
-from corspolicy.validation import FIELDS, Problem, check
+from corspolicy.validation import FIELDS, MAX_REPORTED, Problem, check
 from policy_service.policies.hosts import is_public_suffix, to_ascii
 from tests import vectors
 from tests.vectors import Vector
@@ -69,3 +69,25 @@ def test_any_bytes_are_a_document_or_an_unreadable_one(data: bytes) -> None:
 def test_a_document_is_read_whole_or_not_at_all(data: bytes) -> None:
     with pytest.raises(UnreadableDocument):
         Document.from_bytes(data)
+
+
+def test_problems_and_warnings_are_bounded() -> None:
+    checked = check({"allow_methods": [1] * 100_000})
+    assert checked.policy is None
+    assert len(checked.problems) == MAX_REPORTED + 1
+    assert checked.problems[-1].code == "too_many_problems"
+    covered = check({"allow_origins": ["https://*.b.com", *(f"https://a{index}.b.com" for index in range(500))]})
+    assert covered.policy is not None
+    assert len(covered.warnings) == MAX_REPORTED
+
+
+def test_the_same_pattern_with_two_ends_is_refused() -> None:
+    origins = ["https://a.com", {"pattern": "https://a.com", "expires_at": "2030-01-01T00:00:00Z"}]
+    assert [problem.code for problem in check({"allow_origins": origins}).problems] == ["origin_duplicate"]
+
+
+@pytest.mark.parametrize("parent", ["com", "github.io", "amazonaws.com", "windows.net", "unknown-tld"])
+def test_a_wildcard_over_names_of_strangers_is_refused_with_credentials(parent: str) -> None:
+    values = {"allow_origins": [f"https://*.{parent}"], "allow_credentials": True}
+    checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
+    assert [problem.code for problem in checked.problems] == ["origin_public_suffix"]

@@ -11,7 +11,7 @@ import pytest
 from tests.service.helpers import Operation, problem, raw
 from tests.support import Api, Process
 
-LIMIT = 4 * 1024 * 1024
+LIMIT = 1024 * 1024
 
 # What takes a body, and what it refuses it with.
 WRITES = [

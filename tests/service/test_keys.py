@@ -106,7 +106,7 @@ def test_no_key_is_ever_in_the_log_not_even_of_an_unexpected_error(url: str, dat
         for value, status in ((key, 200), (wrong, 401), (f"{key} ", 200), (f"{key}_", 401)):
             answer = http.get("/v1/tenants", headers={"Authorization": f"Bearer {value}".strip()})
             assert answer.status_code == status
-        execute(database_url, "ALTER TABLE api_keys RENAME TO hidden")
+        execute(database_url, "ALTER TABLE api_keys RENAME COLUMN digest TO hidden")
         answer = http.get("/v1/tenants", headers={"Authorization": f"Bearer {key}"})
         problem(answer, 500, "internal-error")
     wait_until(lambda: "unexpected error" in log.read_text(), "the error is logged")

@@ -54,7 +54,7 @@ def test_an_added_origin_is_created_with_location_and_etag_and_stands_in_the_pol
     stored = {name: entry[name] for name in entry if name not in ("revision", "warnings")}
     assert policy.json()["allow_origins"] == [stored]
     assert api.http.get(path).json() == {"items": [stored], "next_cursor": None}
-    changed = api.http.patch(added.headers["location"], json={"note": None})
+    changed = api.http.patch(added.headers["location"], json={"note": None}, headers={"If-Match": etag(added)})
     assert (changed.status_code, changed.json()["id"]) == (200, entry["id"])
 
 
@@ -65,6 +65,25 @@ def test_adding_an_origin_that_is_there_is_no_error_and_changes_nothing(api: Api
     assert again.json() == first.json()
     assert again.headers["location"] == first.headers["location"]
     assert etag(again) == etag(first) == etag(_policy(api, path))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("2001-01-01T00:00:00Z", None, None),
+        ("2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "2099-01-01T00:00:00Z"),
+        ("2099-01-01T00:00:00Z", "2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z"),
+        (None, "2098-01-01T00:00:00Z", None),
+    ],
+)
+def test_adding_an_origin_again_admits_it_no_shorter_than_asked_for_and_than_before(
+    api: Api, path: str, first: str | None, second: str | None, expected: str | None
+) -> None:
+    added = api.http.post(path, json={"pattern": A, "expires_at": first}).json()
+    again = api.http.post(path, json={"pattern": A, "expires_at": second})
+    assert (again.status_code, again.json()["expires_at"], again.json()["id"]) == (200, expected, added["id"])
+    is_past = first is not None and first.startswith("2001")
+    assert [warning["code"] for warning in added["warnings"]] == (["origin_expired"] if is_past else [])
 
 
 @pytest.mark.parametrize(

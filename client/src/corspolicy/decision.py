@@ -18,7 +18,9 @@ from corspolicy.validation import is_token
 Line = tuple[bytes, bytes]
 
 MAX_REQUEST_HEADERS_BYTES = 4096
+MAX_METHOD_BYTES = 64
 MAX_REMEMBERED = 64
+MAX_REMEMBERED_BYTES = 512
 VARY_ORIGIN: Line = (b"vary", b"Origin")
 VARY_PREFLIGHT: Line = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 
@@ -102,7 +104,7 @@ class CompiledPolicy:
 
     def allows_method(self, method: bytes) -> bool:
         """Whether a preflight for `method` passes. Case-sensitive; GET, HEAD and POST always do."""
-        return method in self._methods or (self._any_method and is_token(method))
+        return method in self._methods or (self._any_method and _is_method(method))
 
     def allows_headers(self, names: Sequence[bytes]) -> bool:
         """Whether a preflight for the lower-case header `names` passes."""
@@ -175,14 +177,15 @@ class Chain:
 
     def preflight(self, origin: bytes, method: bytes, headers: bytes, now: float) -> Decision:
         """The decision on a preflight from `origin` for `method` and the list of `headers`."""
-        decision = self._remembered.get((origin, method, headers))
+        is_short = len(method) + len(headers) <= MAX_REMEMBERED_BYTES
+        decision = self._remembered.get((origin, method, headers)) if is_short else None
         if decision is not None and now < decision.until:
             return decision
         admitted = self.actual(origin, now)
         if admitted.policy is None:
             return self._refused_preflight
         decision = _answer_preflight(admitted, admitted.policy, method, headers)
-        return self._remember((origin, method, headers), decision) if decision.allowed else decision
+        return self._remember((origin, method, headers), decision) if decision.allowed and is_short else decision
 
     def _admit(self, origin: bytes, policy: CompiledPolicy, pattern: bytes, until: float) -> Decision:
         is_any = pattern == _ANY
@@ -192,8 +195,8 @@ class Chain:
         return Decision(_ALLOWED, headers, None, policy, pattern, until)
 
     def _remember(self, request: bytes | tuple[bytes, bytes, bytes], decision: Decision) -> Decision:
-        # Entries of an allowlist only ever end, so that what was admitted stays so until then. Bounded, because one
-        # wildcard admits endless origins.
+        # Entries of an allowlist only ever end, so that what was admitted stays so until then. Bounded in number and
+        # size: one wildcard admits endless origins, and a forged preflight may hold anything.
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered[request] = decision
@@ -253,7 +256,7 @@ def _compile(service: str, document: Document) -> list[CompiledPolicy]:
 def _answer_preflight(admitted: Decision, policy: CompiledPolicy, method: bytes, requested_headers: bytes) -> Decision:
     names = _names(requested_headers)
     if not policy.allows_method(method):
-        refusal = Reason.METHOD_NOT_ALLOWED if is_token(method) else Reason.METHOD_MALFORMED
+        refusal = Reason.METHOD_NOT_ALLOWED if _is_method(method) else Reason.METHOD_MALFORMED
     elif names is None:
         refusal = Reason.HEADERS_MALFORMED
     elif not policy.allows_headers(names):
@@ -269,6 +272,10 @@ def _answer_preflight(admitted: Decision, policy: CompiledPolicy, method: bytes,
         )
         return Decision(_ALLOWED, headers, 204, policy, admitted.pattern, admitted.until)
     return Decision(refusal, _ONLY_VARY_PREFLIGHT, 403, policy, admitted.pattern)
+
+
+def _is_method(method: bytes) -> bool:
+    return len(method) <= MAX_METHOD_BYTES and is_token(method)
 
 
 def _names(requested_headers: bytes) -> list[bytes] | None:

@@ -151,11 +151,10 @@ class Feed:
     async def _send_report(self, redis: Redis) -> None:
         """Say what was applied: soon after a change, so that a write can be known to be enforced, and regularly."""
         report = self._report()
-        pipeline = redis.pipeline(transaction=False)
-        pipeline.set(PROCESS_PREFIX + report.id, report.to_bytes(), ex=REPORT_TTL_SECONDS)
-        pipeline.zadd(PROCESSES, {report.id: time.time()})
-        pipeline.zremrangebyscore(PROCESSES, 0, time.time() - FORGET_SECONDS)
-        await self._answer(pipeline.execute())
+        # One by one: a pipeline would take a second connection.
+        await self._answer(redis.set(PROCESS_PREFIX + report.id, report.to_bytes(), ex=REPORT_TTL_SECONDS))
+        await self._answer(redis.zadd(PROCESSES, {report.id: time.time()}))
+        await self._answer(redis.zremrangebyscore(PROCESSES, 0, time.time() - FORGET_SECONDS))
         self._reported_at = time.monotonic()
         self._has_news = False
 

@@ -13,6 +13,7 @@ from time import time
 from typing import Any, Protocol, TypeVar, overload
 
 from corspolicy.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
+from corspolicy.names import is_service
 from corspolicy.policies import Policies
 from corspolicy.tenancy import Scope, TenantResolver, resolver
 
@@ -59,6 +60,7 @@ class CORSPolicyMiddleware:
 
         Raises ValueError where there is no Redis URL, TypeError for a `tenant` of another kind.
         """
+        _require_service(service)
         self._app = app
         self._service = service
         self._resolve = resolver(tenant)
@@ -157,12 +159,18 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
         )
     if app.middleware_stack is not None:
         raise RuntimeError("install corspolicy before the application starts")
+    _require_service(service)
     source: PolicySource = Policies.shared() if policies is None else policies
     resolve = resolver(tenant)
     # The frameworks build their stack at the first message, their own error handler outermost. Wrapping that
     # step is the one way to stand outside it without replacing the application object.
     app.build_middleware_stack = lambda: CORSPolicyMiddleware(build(), service=service, tenant=resolve, policies=source)
     return source
+
+
+def _require_service(service: str) -> None:
+    if not is_service(service):
+        raise ValueError(f"{service!r} can't be a service: lower-case letters, digits, dots, hyphens and underscores")
 
 
 def _with_decision(lines: Iterable[Line], decided: Iterable[Line]) -> list[Line]:

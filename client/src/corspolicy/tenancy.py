@@ -7,8 +7,12 @@ read from the host, the path or the query, or is fixed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
+from inspect import iscoroutinefunction
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs
+
+from corspolicy.names import is_slug
+from corspolicy.origins import is_host
 
 Scope = MutableMapping[str, Any]
 
@@ -45,7 +49,7 @@ class TenantFromHost:
 
     `custom` names the tenants of hosts outside the template: a mapping of host to tenant, or a callable. Hosts
     are given to it in lower case, without port and trailing dot. Raises ValueError for a template in which
-    `{tenant}` is not the whole leftmost label.
+    `{tenant}` is not the whole leftmost label of a host name, and for a mapping with what is no host name.
     """
 
     vary: tuple[str, ...] = ()
@@ -54,8 +58,10 @@ class TenantFromHost:
         if not template.startswith(_PLACEHOLDER + ".") or _PLACEHOLDER in template[len(_PLACEHOLDER) :]:
             raise ValueError(f'write the host as "{_PLACEHOLDER}.api.example.com", not {template!r}')
         self._suffix = template[len(_PLACEHOLDER) :].lower().rstrip(".")
+        if not is_host(self._suffix[1:].encode()):
+            raise ValueError(f"{template!r} has no host name behind {_PLACEHOLDER}; a port does not belong there")
         self._known: dict[bytes, str] = {}
-        self._custom: Callable[[str], str | None] | None = custom.get if isinstance(custom, Mapping) else custom
+        self._custom: Callable[[str], str | None] | None = _by_host(custom) if isinstance(custom, Mapping) else custom
 
     def __call__(self, scope: Scope) -> str | None:
         for name, value in scope["headers"]:
@@ -95,6 +101,10 @@ class TenantFromPath:
 
     def __call__(self, scope: Scope) -> str | None:
         path: str = scope["path"]
+        # Where a proxy took a prefix off, `path` has it all the same (ASGI, HTTP connection scope).
+        root: str = scope.get("root_path", "")
+        if root and path.startswith(root + "/"):
+            path = path[len(root) :]
         if not path.startswith(self._prefix):
             return None
         return path[len(self._prefix) :].partition("/")[0] or None
@@ -110,11 +120,15 @@ class TenantFromQuery:
 
     def __call__(self, scope: Scope) -> str | None:
         try:
-            query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=_MAX_QUERY_FIELDS)
+            query = parse_qs(
+                scope.get("query_string", b"").decode("latin-1"),
+                keep_blank_values=True,
+                max_num_fields=_MAX_QUERY_FIELDS,
+            )
         except ValueError:
             return None
         values = query.get(self._parameter, [])
-        return values[0] if len(values) == 1 else None
+        return (values[0] or None) if len(values) == 1 else None
 
 
 class TenantFromScope:
@@ -124,6 +138,9 @@ class TenantFromScope:
     """
 
     def __init__(self, resolve: Callable[[Scope], str | None], vary: tuple[str, ...] = ()) -> None:
+        _require_plain(resolve)
+        if isinstance(vary, str):
+            raise TypeError(f"vary is a tuple of header names, such as ({vary!r},)")
         self._resolve = resolve
         self.vary = vary
 
@@ -131,12 +148,28 @@ class TenantFromScope:
         return self._resolve(scope)
 
 
+def _by_host(tenants: Mapping[str, str]) -> Callable[[str], str | None]:
+    by_host = {host.lower().removesuffix("."): tenant for host, tenant in tenants.items()}
+    for host in by_host:
+        if not is_host(host.encode()):
+            raise ValueError(f"{host!r} is no host name; a port does not belong there")
+    return by_host.get
+
+
+def _require_plain(resolve: Any) -> None:
+    if iscoroutinefunction(resolve) or iscoroutinefunction(type(resolve).__call__):
+        raise TypeError("what names the tenant is a plain function, not async: it is asked on every request")
+
+
 def resolver(tenant: str | TenantResolver | Callable[[Scope], str | None]) -> TenantResolver:
     """The resolver that a user means: a name is a fixed tenant, a plain function a callable of the scope."""
     if isinstance(tenant, str):
+        if not is_slug(tenant):
+            raise ValueError(f"{tenant!r} can't be a tenant: it is lower-case letters, digits and hyphens")
         return FixedTenant(tenant)
     if not callable(tenant):
         raise TypeError(f"tenant is a name, a TenantFrom… object or a callable of the ASGI scope, not {tenant!r}")
+    _require_plain(tenant)
     if hasattr(tenant, "vary"):
         return cast(TenantResolver, tenant)
     return TenantFromScope(tenant)

@@ -13,6 +13,7 @@ from typing import Any
 
 from corspolicy.decision import Chain, Reason, compile_chain
 from corspolicy.document import PLATFORM, Document
+from corspolicy.names import is_service
 from corspolicy.validation import check
 
 
@@ -50,6 +51,8 @@ class FixedPolicies:
 def _document(tenant: str, services: Mapping[str, Any]) -> Document:
     policies = {}
     for service, values in services.items():
+        if not is_service(service) or not isinstance(values, Mapping):
+            raise ValueError(f'tenant {tenant}: write {{"default": {{"allow_origins": [...]}}}}, policies by service')
         checked = check(values)
         if checked.policy is None:
             reasons = "; ".join(f"{problem.pointer}: {problem.message}" for problem in checked.problems)

@@ -18,6 +18,8 @@ from corspolicy.policy import OriginEntry, Policy
 MAX_AGE_LIMIT = 86_400
 SHORTEST_BROWSER_CAP = 600
 MAX_NOTE_LENGTH = 500
+MAX_REPORTED = 100
+MAX_COVER_CHECKS = 1_000
 
 _TCHAR = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NORMALIZED_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"))
@@ -95,6 +97,10 @@ def check(
     return _Checker(to_ascii, is_public_suffix).check(values)
 
 
+class _TooManyProblems(Exception):
+    pass
+
+
 class _Checker:
     def __init__(self, to_ascii: Callable[[str], str] | None, is_public_suffix: Callable[[str], bool] | None) -> None:
         self._to_ascii = to_ascii
@@ -103,6 +109,14 @@ class _Checker:
         self._warnings: list[Problem] = []
 
     def check(self, values: object) -> Checked:
+        try:
+            return self._check(values)
+        except _TooManyProblems:
+            message = f"There are more than {MAX_REPORTED} problems; these are the first."
+            self._problems.append(Problem("too_many_problems", "", message))
+            return self._result(None)
+
+    def _check(self, values: object) -> Checked:
         if not isinstance(values, Mapping):
             self._problem("not_an_object", "", "A policy is a JSON object.")
             return self._result(None)
@@ -128,10 +142,14 @@ class _Checker:
         return Checked(None if self._problems else policy, tuple(self._problems), tuple(self._warnings))
 
     def _problem(self, code: str, pointer: str, message: str, suggestion: str | None = None) -> None:
-        self._problems.append(Problem(code, pointer, message, suggestion))
+        if len(self._problems) < MAX_REPORTED:
+            self._problems.append(Problem(code, pointer, message, suggestion))
+        else:
+            raise _TooManyProblems
 
     def _warn(self, code: str, pointer: str, message: str, suggestion: str | None = None) -> None:
-        self._warnings.append(Problem(code, pointer, message, suggestion))
+        if len(self._warnings) < MAX_REPORTED:
+            self._warnings.append(Problem(code, pointer, message, suggestion))
 
     def _flag(self, values: Mapping[str, Any], name: str) -> bool:
         value = values.get(name, False)
@@ -168,13 +186,18 @@ class _Checker:
                 self._problem("origin_not_a_string", pointer, "An origin is a string such as https://app.example.com.")
                 continue
             pattern = self._pattern(value, pointer)
-            if pattern is not None and pattern.text not in entries:
-                entries[pattern.text] = OriginEntry(pattern.text, expires_at)
+            if pattern is None:
+                continue
+            entry = OriginEntry(pattern.text, expires_at)
+            if entries.setdefault(pattern.text, entry) is entry:
                 patterns.append((pointer, pattern))
+            elif entries[pattern.text] != entry:
+                message = "The same pattern stands twice, with another expires_at: keep one of the two."
+                self._problem("origin_duplicate", pointer, message)
         has_wildcards = any("*" in text for text in entries if text != ANY or not flags["allow_credentials"])
-        for pointer, pattern in patterns:
+        for index, (pointer, pattern) in enumerate(patterns):
             self._origin_in_context(pattern, pointer, flags)
-            if has_wildcards:
+            if has_wildcards and index < MAX_COVER_CHECKS:
                 self._covered(pattern, pointer, entries, flags["allow_credentials"])
         return tuple(entries.values())
 
