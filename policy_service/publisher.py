@@ -11,7 +11,9 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -23,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM
+from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM, Envelope
 from policy_service.changes import store as changes
 from policy_service.database import CONNECT_TIMEOUT_SECONDS
 from policy_service.models import TERMS, Publication
@@ -54,8 +56,8 @@ local previous = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
 previous = previous[1] and previous[1][1] or '0-0'
 for i = 3, #ARGV, 2 do
   local held = redis.call('HGET', KEYS[2], ARGV[i])
-  local revision = tonumber(string.match(ARGV[i + 1], '^%d+'))
-  if not held or tonumber(string.match(held, '^%d+')) < revision then
+  local held_revision = held and tonumber(string.match(held, '^%d+') or '')
+  if not held_revision or held_revision < tonumber(string.match(ARGV[i + 1], '^%d+')) then
     redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
     if ARGV[2] ~= '0' then
       previous = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*',
@@ -155,16 +157,18 @@ class Publisher:
             await self._rebuild(connection)
         task = asyncio.current_task()
         # redis-py sends with asyncio.wait_for, which can swallow a cancellation before Python 3.12.
+        checked_at = time.monotonic()
         while task is not None and not task.cancelling():
             self._wake.clear()
-            if await self._publish_batch(connection):
-                continue
-            try:
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
+            if time.monotonic() - checked_at >= CHECK_SECONDS:
                 if not await self._is_published(connection):
                     await self._rebuild(connection)
+                checked_at = time.monotonic()
+            if await self._publish_batch(connection):
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._wake.wait()
 
     async def _next_term(self, connection: AsyncConnection) -> int:
         term: int = await connection.scalar(select(TERMS.next_value())) or 0
@@ -189,7 +193,7 @@ class Publisher:
         batch = await changes.unpublished(connection, BATCH)
         if not batch:
             return False
-        envelopes = ((change.tenant, to_envelope(change.tenant, change.revision, change.after)) for change in batch)
+        envelopes = ((change.tenant, _envelope(change.tenant, change.revision, change.after)) for change in batch)
         await self._write_documents(envelopes, announce=True)
         await changes.mark_published(connection, [change.revision for change in batch])
         return True
@@ -217,7 +221,7 @@ class Publisher:
         count, last = 0, ""
         while batch := await tenants.documents(connection, last, BATCH):
             await self._write_documents(
-                [(slug, to_envelope(slug, revision, document)) for slug, revision, document in batch], announce=False
+                [(slug, _envelope(slug, revision, document)) for slug, revision, document in batch], announce=False
             )
             count, last = count + len(batch), batch[-1][0]
             self.state = f"rebuilding: {count} tenants written"
@@ -233,3 +237,12 @@ class Publisher:
     async def _run_id(self) -> str:
         information: dict[str, Any] = await self._redis.info("server")
         return str(information["run_id"])
+
+
+def _envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:
+    try:
+        return to_envelope(tenant, revision, stored)
+    except ValueError:
+        # It must not hold up all others. Clients refuse it, keep what they have of this tenant, and report that.
+        logger.exception("the document of tenant %s at revision %d can't be read", tenant, revision)
+        return Envelope(revision, b"{}").to_bytes()

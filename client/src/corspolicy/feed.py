@@ -12,12 +12,13 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from corspolicy.cache import Cache, Held
 from corspolicy.document import UnreadableDocument
@@ -40,12 +41,14 @@ BLOCK_SECONDS = 2.0
 # Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
 # dead connection and is an error, never "nothing new".
 SILENCE_SECONDS = BLOCK_SECONDS + 3.0
+HANDSHAKE_SECONDS = 3.0
+CLOSE_SECONDS = 0.5
 REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 REPORT_DEBOUNCE_SECONDS = 0.05
 BACKOFF_BASE_SECONDS = 0.1
-BACKOFF_CAP_SECONDS = 5.0
+BACKOFF_CAP_SECONDS = 3.0
 PAGE = 200
 LARGE_DOCUMENT_BYTES = 65_536
 
@@ -84,12 +87,15 @@ class Feed:
         """Follow until cancelled. Every failure is logged once and retried with full-jitter backoff."""
         failures = 0
         while True:
+            redis = self._client()
             try:
-                async with self._connect() as redis:
-                    await self._begin(redis)
-                    failures = 0
-                    while True:
-                        await self._step(redis)
+                # What answers at all answers this soon; a line that swallows everything is not waited for any longer.
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    await redis.initialize()
+                await self._begin(redis)
+                failures = 0
+                while True:
+                    await self._step(redis)
             except (RedisError, OSError) as error:
                 level = logging.WARNING if failures == 0 else logging.DEBUG
                 logger.log(level, "lost Redis, going on with what is held: %s", error or type(error).__name__)
@@ -98,12 +104,15 @@ class Feed:
                 logger.exception("the feed failed, going on with what is held")
             finally:
                 self.connected = False
+                with suppress(RedisError, OSError):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await redis.aclose()
             self.has_failed = True
             self._notify()
             await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 
-    def _connect(self) -> Redis:
+    def _client(self) -> Redis:
         # Retries and time-outs are this class's own. A retry inside a command would hide a broken connection, and
         # redis-py's time-out for sending is asyncio.wait_for, which can swallow a cancellation before Python 3.12.
         redis: Redis = Redis.from_url(
@@ -125,8 +134,8 @@ class Feed:
 
     async def _begin(self, redis: Redis) -> None:
         if self.cursor == ZERO_ID:
-            self.cursor = await self._tail(redis)
-        await self._compare_epoch(redis)
+            self.cursor = await self._last_id(redis)
+        await self._compare(redis)
         if not self.connected:
             self.connected = True
             logger.info("following Redis from %s", self.cursor.decode())
@@ -141,7 +150,7 @@ class Feed:
         else:
             block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
         if not await self._follow(redis, block):
-            await self._compare_epoch(redis)
+            await self._compare(redis)
             if not self._needs_snapshot:
                 self._confirmed_at = time.monotonic()
 
@@ -152,9 +161,13 @@ class Feed:
         """Say what was applied: soon after a change, so that a write can be known to be enforced, and regularly."""
         report = self._report()
         # One by one: a pipeline would take a second connection.
-        await self._answer(redis.set(PROCESS_PREFIX + report.id, report.to_bytes(), ex=REPORT_TTL_SECONDS))
-        await self._answer(redis.zadd(PROCESSES, {report.id: time.time()}))
-        await self._answer(redis.zremrangebyscore(PROCESSES, 0, time.time() - FORGET_SECONDS))
+        try:
+            await self._answer(redis.set(PROCESS_PREFIX + report.id, report.to_bytes(), ex=REPORT_TTL_SECONDS))
+            await self._answer(redis.zadd(PROCESSES, {report.id: time.time()}))
+            await self._answer(redis.zremrangebyscore(PROCESSES, 0, time.time() - FORGET_SECONDS))
+        except ResponseError as error:
+            # A replica, or a user who may only read: policies are followed all the same.
+            logger.debug("this process can't report to Redis: %s", error)
         self._reported_at = time.monotonic()
         self._has_news = False
 
@@ -169,9 +182,11 @@ class Feed:
             self._spread_until = time.monotonic() + random.uniform(0, SPREAD_SECONDS)
         return time.monotonic() >= self._spread_until
 
-    async def _compare_epoch(self, redis: Redis) -> None:
-        epoch = await self._answer(redis.get(EPOCH))
-        if epoch != self._epoch:
+    async def _compare(self, redis: Redis) -> None:
+        """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was cut off."""
+        if await self._answer(redis.get(EPOCH)) != self._epoch or (
+            await self._last_id(redis) != self.cursor and not await self._follow(redis, None)
+        ):
             self._needs_snapshot = True
 
     async def _take_snapshot(self, redis: Redis) -> None:
@@ -179,7 +194,7 @@ class Feed:
         if epoch is None:
             return
         # The tail first: what is written while the hash is read is then in the stream behind the cursor.
-        self.cursor = await self._tail(redis)
+        self.cursor = await self._last_id(redis)
         self._needs_snapshot = False
         is_complete = False
         try:
@@ -266,9 +281,14 @@ class Feed:
         if snapshot is not None and is_news:
             snapshot[tenant] = held
 
-    async def _tail(self, redis: Redis) -> bytes:
-        newest = await self._answer(redis.xrevrange(CHANGES, count=1))
-        return newest[0][0] if newest else ZERO_ID
+    async def _last_id(self, redis: Redis) -> bytes:
+        """The id of the last entry that the stream has had, also where that was cut off since."""
+        try:
+            information = await self._answer(redis.xinfo_stream(CHANGES))
+        except ResponseError:
+            return ZERO_ID  # There is no stream.
+        last: bytes = information["last-generated-id"]
+        return last
 
     def _notify(self) -> None:
         self._has_news = True

@@ -1,0 +1,133 @@
+"""Redis dies, comes back with less than it had, or is silent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.faults.line import NEW, OLD, Line
+from tests.support import wait_until
+
+
+def test_redis_is_killed_and_back_with_its_data(line: Line) -> None:
+    tenant, other = line.new_tenant(), line.new_tenant()
+    line.redis.kill()
+    line.change(tenant)
+    for client in line.clients:
+        assert line.shows(client, tenant, OLD)
+    line.redis.start()
+    line.recovers("Redis killed, back with its data", tenant, keeping=other)
+    line.follows()
+
+
+def test_redis_is_killed_and_back_empty(line: Line) -> None:
+    tenant, other = line.new_tenant(), line.new_tenant()
+    line.redis.kill()
+    line.change(tenant)
+    for client in line.clients:
+        assert line.shows(client, tenant, OLD)
+    line.redis.start(empty=True)
+    line.recovers("Redis killed, back empty", tenant, keeping=other)
+    line.follows()
+
+
+def test_redis_is_emptied(line: Line) -> None:
+    tenant, other = line.new_tenant(), line.new_tenant()
+    line.published.redis.flushall()
+    line.change(tenant)
+    line.recovers("FLUSHALL, for those that run", tenant, keeping=other)
+    line.follows()
+
+
+def test_a_client_that_starts_after_redis_was_emptied_gets_everything(line: Line) -> None:
+    tenant = line.new_tenant()
+    line.published.redis.flushall()
+    emptied_at = time.monotonic()
+    (client,) = line.start_clients(line.redis.url)
+    line.recovers("FLUSHALL, for one that starts after it", tenant, OLD, client, since=emptied_at)
+    client.stop()
+
+
+def test_redis_is_emptied_under_steady_writes(line: Line) -> None:
+    tenant, busy = line.new_tenant(), line.new_tenant()
+    with writing(line, busy):
+        line.published.redis.flushall()
+        emptied_at = time.monotonic()
+        (client,) = line.start_clients(line.redis.url)
+        fault = "FLUSHALL under steady writes, for one that starts after it"
+        line.recovers(fault, tenant, OLD, client, since=emptied_at, within=5.0)
+    client.stop()
+    line.follows()
+
+
+@contextmanager
+def writing(line: Line, tenant: str) -> Iterator[None]:
+    """A change of `tenant` every tenth of a second, and nobody waits for them."""
+    is_over = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not is_over.wait(0.1):
+            number += 1
+            line.put(tenant, f"https://{number}.example.com")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+    ],
+    ids=["read-only", "out of memory"],
+)
+def test_redis_refuses_writes_for_a_while(line: Line, begin: str, end: str) -> None:
+    tenant, other = line.new_tenant(), line.new_tenant()
+    redis: Any = line.published.redis
+    redis.execute_command(*begin.split())
+    try:
+        line.change(tenant)
+        wait_until(lambda: "Error" in line.readiness()["publisher"], "the publisher is refused")
+        for client in line.clients:
+            assert line.shows(client, tenant, OLD)
+    finally:
+        redis.execute_command(*end.split())
+    line.recovers(f"Redis refuses writes until {end}", tenant, keeping=other)
+    line.follows()
+
+
+def test_a_client_that_may_only_read_follows(line: Line) -> None:
+    tenant = line.new_tenant()
+    redis: Any = line.published.redis
+    # As on a replica, too.
+    redis.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", "+@all", "-@write")
+    (client,) = line.start_clients(line.redis.url.replace("//", "//reader:secret@"))
+    line.wait_until_shown(tenant, OLD, client)
+    line.change(tenant)
+    line.recovers("client may only read, from the change", tenant, NEW, client)
+    line.follows(client)
+    client.stop()
+
+
+def test_redis_is_silent_for_longer_than_any_time_out(line: Line) -> None:
+    tenant, other = line.new_tenant(), line.new_tenant()
+    with line.redis.paused():
+        line.change(tenant)
+        # The fault's duration, not a wait for something.
+        time.sleep(6.0)
+        for client in line.clients:
+            assert line.shows(client, tenant, OLD)
+    line.recovers("Redis silent for 6 s", tenant, NEW, keeping=other)
+    line.follows()
