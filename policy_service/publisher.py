@@ -37,6 +37,8 @@ STANDBY_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
+# A lead that ends sooner counts as another failure, so that a lasting fault is not met at full speed.
+LASTING_SECONDS = 10.0
 BATCH = 200
 # PostgreSQL must notice that a leader's machine is gone, to give its lock to another.
 KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
@@ -123,10 +125,11 @@ class Publisher:
         failures = 0
         try:
             while True:
+                began_at = time.monotonic()
                 try:
                     async with self._engine.connect() as connection:
                         await self._wait_for_lead(connection)
-                        failures = 0
+                        began_at = time.monotonic()
                         await self._lead(connection)
                         return
                 except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
@@ -137,6 +140,8 @@ class Publisher:
                     # Dead of a bug, it would leave every change unpublished without a word.
                     self.state = "failing"
                     logger.exception("the publisher failed; it tries again")
+                if time.monotonic() - began_at > LASTING_SECONDS:
+                    failures = 0
                 await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
                 failures = min(failures + 1, 10)
         finally:

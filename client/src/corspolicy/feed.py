@@ -88,17 +88,17 @@ class Feed:
         failures = 0
         while True:
             redis = self._client()
+            began_at = time.monotonic()
             try:
                 # What answers at all answers this soon; a line that swallows everything is not waited for any longer.
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
                     await redis.initialize()
                 await self._begin(redis)
-                failures = 0
                 while True:
                     await self._step(redis)
             except (RedisError, OSError) as error:
                 level = logging.WARNING if failures == 0 else logging.DEBUG
-                logger.log(level, "lost Redis, going on with what is held: %s", error or type(error).__name__)
+                logger.log(level, "lost Redis, going on with what is held: %s", str(error) or type(error).__name__)
             except Exception:
                 # A feed that died of a bug would freeze the policies for ever without a word.
                 logger.exception("the feed failed, going on with what is held")
@@ -109,6 +109,8 @@ class Feed:
                         await redis.aclose()
             self.has_failed = True
             self._notify()
+            if time.monotonic() - began_at > SILENCE_SECONDS + HANDSHAKE_SECONDS:
+                failures = 0  # That connection had lasted.
             await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 
@@ -285,8 +287,10 @@ class Feed:
         """The id of the last entry that the stream has had, also where that was cut off since."""
         try:
             information = await self._answer(redis.xinfo_stream(CHANGES))
-        except ResponseError:
-            return ZERO_ID  # There is no stream.
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return ZERO_ID
         last: bytes = information["last-generated-id"]
         return last
 
