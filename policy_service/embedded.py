@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,19 +98,44 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server, in a session of its own: Ctrl-C does not reach it, and whoever runs it stops it in order."""
     inherited = () if family is None else (family.lock.fileno(),)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=inherited, **options)
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        if family is not None:
-            family.processes[name] = process
-            print(process.pid, file=family.lock, flush=True)
+        # A signal that came while the process starts would leave it running, known to nobody.
+        with _signals_deferred():
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=inherited, **options
+            )
+            started.append(process)
+            if family is not None:
+                family.processes[name] = process
+                print(process.pid, file=family.lock, flush=True)
         yield process
     finally:
-        process.send_signal(stop_by)
-        try:
-            process.wait(STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        for process in started:
+            process.send_signal(stop_by)
+            try:
+                process.wait(STOP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Deliver the signals that end this program after the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Signals are handled in the main thread alone.
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(signal.Signals(came[0]))
 
 
 def is_free(port: int) -> bool:
