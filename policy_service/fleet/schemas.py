@@ -24,6 +24,7 @@ class Reported(BaseModel):
     cursor: str = Field(description="where in the stream of changes it is")
     digest: str
     tenants: int
+    complete: bool = Field(default=True, description="whether it holds all tenants, or some, fetched on demand")
     rejections: dict[str, str] = Field(description="documents that it could not read, by tenant, and why")
     denied: dict[str, int] = Field(description="requests refused since its start, by reason")
 
@@ -32,8 +33,8 @@ class Process(Reported):
     """A process, held against what is published."""
 
     state: Literal["current", "behind", "diverged"] = Field(
-        description="current: it has applied everything and holds just what is published; behind: not everything "
-        "yet; diverged: it has read everything, but holds something else"
+        description="current: it has applied everything and, if complete, holds just what is published; behind: not "
+        "everything yet; diverged: it has read everything, but holds something else"
     )
     lag: float = Field(description="how long it is behind, in seconds")
 

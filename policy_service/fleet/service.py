@@ -45,7 +45,8 @@ def _held_against(report: Reported, cursor: str, truth: str) -> Process:
     lag = max(0, _milliseconds(cursor) - _milliseconds(report.cursor)) / 1000
     if report.cursor != cursor:
         return Process(**report.model_dump(), state="behind", lag=lag)
-    return Process(**report.model_dump(), state="current" if report.digest == truth else "diverged", lag=0)
+    is_right = report.digest == truth or not report.complete
+    return Process(**report.model_dump(), state="current" if is_right else "diverged", lag=0)
 
 
 def _milliseconds(entry_id: str) -> int:

@@ -1,17 +1,28 @@
-"""The documents that a process holds, by tenant, and the chains compiled from them."""
+"""The documents that a process holds, by tenant, and the chains compiled from them.
+
+As long as there are no more tenants than `capacity`, all are held, and a tenant that is not held is unknown. Beyond
+that, documents are held as they are asked for, the least recently used go, and unknown tenants are remembered as such
+for a short while.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import reduce
 from operator import xor
 
 from corspolicy.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
 from corspolicy.document import PLATFORM, Document, UnreadableDocument
-from corspolicy.wire import Envelope, mark
+from corspolicy.names import is_slug
+from corspolicy.wire import Envelope, Unreadable, mark
 
 MAX_REJECTIONS = 100
+MAX_UNKNOWN = 10_000
+UNKNOWN_SECONDS = 30.0
+MAX_SECOND_CHANCES = 16
 
 logger = logging.getLogger("corspolicy")
 
@@ -19,13 +30,15 @@ logger = logging.getLogger("corspolicy")
 class Held:
     """One tenant's document: bytes until a request needs it. `document` is None for a deleted tenant."""
 
-    __slots__ = ("_is_read", "_last_good", "document", "envelope", "is_unreadable", "mark")
+    __slots__ = ("_is_read", "_last_good", "document", "envelope", "is_unreadable", "is_used", "mark")
 
     def __init__(self, tenant: str, envelope: Envelope, last_good: Held | None = None) -> None:
         self.envelope = envelope
         self.mark = 0 if envelope.payload is None else mark(tenant, envelope.revision)
         self.document: Document | None = None
         self.is_unreadable = False
+        self.is_used = False
+        """Whether it was asked for since its last turn to go."""
         self._is_read = envelope.payload is None
         self._last_good = last_good
 
@@ -59,10 +72,19 @@ class Held:
 class Cache:
     """Documents by tenant, newest revision only. Used by one event loop; readers never wait."""
 
-    def __init__(self) -> None:
-        self._held: dict[str, Held] = {}
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        # In the order in which they go; what is used is moved to the end.
+        self._held: OrderedDict[str, Held] = OrderedDict()
         self._chains: dict[str, dict[str, Chain]] = {}
+        self._unknown: dict[str, float] = {}
         self._is_stale = False
+        self.awaited: set[str] = set()
+        """Tenants that are being fetched: a change to one of them is taken, as to one that is held."""
+        self.epoch: bytes | None = None
+        """The epoch that what is held is of; None before the first snapshot."""
+        self.is_complete = False
+        """Whether every tenant's document is held."""
         self.ready = False
         self.version = object()
         """Another object after each change of what is held."""
@@ -84,9 +106,12 @@ class Cache:
             return NOT_READY
         if self._is_stale:
             return STALE
-        held = None if tenant is None else self._held.get(tenant)
-        if tenant is None or held is None:
+        if tenant is None:
             return TENANT_UNKNOWN
+        held = self._held.get(tenant)
+        if held is None:
+            return NOT_READY if self.is_missing(tenant) else TENANT_UNKNOWN
+        held.is_used = True
         readable = self._readable(tenant, held)
         platform = self._held.get(PLATFORM)
         platform = None if platform is None else self._readable(PLATFORM, platform)
@@ -96,6 +121,20 @@ class Cache:
             chain = compile_chain(service, readable.document, None if platform is None else platform.document)
         self.chains(service)[tenant] = chain
         return chain
+
+    def is_missing(self, tenant: str) -> bool:
+        """Whether a document of `tenant` may be there that is not held."""
+        if self.is_complete or tenant in self._held or not is_slug(tenant):
+            return False
+        return self._unknown.get(tenant, 0.0) < time.monotonic()
+
+    def follows(self, tenant: str) -> bool:
+        """Whether changes of `tenant` are to be applied."""
+        return self.is_complete or tenant in self._held or tenant in self.awaited or tenant == PLATFORM
+
+    def forget_unknown(self, tenant: str) -> None:
+        """Note that `tenant`, which is not held, was changed: it is not unknown any more."""
+        self._unknown.pop(tenant, None)
 
     def is_newer(self, tenant: str, revision: int) -> bool:
         """Whether `revision` is later than what is held of `tenant`."""
@@ -112,20 +151,39 @@ class Cache:
         old = self._held.get(tenant)
         self.digest ^= held.mark ^ (0 if old is None else old.mark)
         self._held[tenant] = held
+        self._unknown.pop(tenant, None)
         self.version = object()
         self.revision = max(self.revision, held.revision)
         self.rejections.pop(tenant, None)
         self._forget_chains(tenant)
+        self._make_room()
 
-    def replace(self, fresh: Mapping[str, Held]) -> None:
-        """Hold exactly the documents of a complete snapshot."""
-        self._held = dict(fresh)
+    def replace(self, fresh: Mapping[str, Held], epoch: bytes | None, *, is_complete: bool) -> None:
+        """Hold exactly the documents of a snapshot: of all tenants, if it `is_complete`."""
+        self._held = OrderedDict(fresh)
+        self._unknown.clear()
+        self.epoch = epoch
+        self.is_complete = is_complete
         self.digest = reduce(xor, (held.mark for held in fresh.values()), 0)
         self.version = object()
         self.revision = max((held.revision for held in fresh.values()), default=0)
         self.rejections = {tenant: why for tenant, why in self.rejections.items() if tenant in fresh}
         self.ready = True
         self._forget_chains(PLATFORM)
+        self._make_room()
+
+    def take(self, tenant: str, value: bytes | None) -> None:
+        """Hold what was fetched for `tenant`, unless a change has brought something newer; None: there is none."""
+        if value is not None:
+            held = self.next(tenant, self.envelope(tenant, value))
+            if self.is_newer(tenant, held.revision):
+                held.is_used = True
+                self.apply(tenant, held)
+        elif tenant not in self._held:
+            self._unknown.pop(tenant, None)
+            while len(self._unknown) >= MAX_UNKNOWN:
+                del self._unknown[next(iter(self._unknown))]
+            self._unknown[tenant] = time.monotonic() + UNKNOWN_SECONDS
 
     @property
     def is_stale(self) -> bool:
@@ -141,6 +199,19 @@ class Cache:
     def held(self, tenant: str) -> Held | None:
         """What is held of a tenant."""
         return self._held.get(tenant)
+
+    def tenants(self) -> list[str]:
+        """The tenants of which something is held."""
+        return list(self._held)
+
+    def envelope(self, tenant: str, value: bytes) -> Envelope:
+        """A stored value as an envelope. One that is none is held all the same: unreadable is not unknown."""
+        try:
+            return Envelope.from_bytes(value)
+        except Unreadable as error:
+            self.reject(tenant, 0, str(error))
+            # Any change to come is newer.
+            return Envelope(0, value)
 
     def envelopes(self) -> dict[str, Envelope]:
         """All that is held, in the form in which it was published; of an unreadable document, the last good one."""
@@ -163,6 +234,29 @@ class Cache:
         except UnreadableDocument as error:
             self.reject(tenant, held.revision, str(error))
         return held.last_good
+
+    def _make_room(self) -> None:
+        """Let go of what was not used for longest; the platform's document always stays.
+
+        A request that finds its chain leaves no mark, so a tenant that has been asked for gets a second chance: it
+        loses its chains, and is marked again when it next asks for one.
+        """
+        chances = MAX_SECOND_CHANCES
+        while len(self._held) > self.capacity + (PLATFORM in self._held):
+            tenant, held = next(iter(self._held.items()))
+            if tenant == PLATFORM:
+                self._held.move_to_end(tenant)
+                continue
+            self._forget_chains(tenant)
+            if held.is_used and chances:
+                held.is_used = False
+                chances -= 1
+                self._held.move_to_end(tenant)
+                continue
+            self.is_complete = False
+            self.digest ^= held.mark
+            del self._held[tenant]
+            self.rejections.pop(tenant, None)
 
     def _forget_chains(self, tenant: str) -> None:
         for chains in self._chains.values():

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from corspolicy.cache import Cache, Held
-from corspolicy.document import UnreadableDocument
+from corspolicy.document import PLATFORM, UnreadableDocument
 from corspolicy.status import Report
 from corspolicy.wire import (
     CHANGES,
@@ -41,12 +41,18 @@ BLOCK_SECONDS = 2.0
 # Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
 # dead connection and is an error, never "nothing new".
 SILENCE_SECONDS = BLOCK_SECONDS + 3.0
-HANDSHAKE_SECONDS = 3.0
+HANDSHAKE_SECONDS = 2.5
 CLOSE_SECONDS = 0.5
 REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 REPORT_DEBOUNCE_SECONDS = 0.05
+# KEYS: the report's, those of all processes. ARGV: report, time to live, id, now, until when ids are forgotten.
+REPORT = """
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], 0, ARGV[5])
+"""
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 3.0
 PAGE = 200
@@ -64,9 +70,10 @@ class Feed:
         self._report = report
         self._reported_at = -REPORT_SECONDS
         self._has_news = True
-        self._epoch: bytes | None = None
         self._needs_snapshot = True
         self._confirmed_at: float | None = None
+        self._heard_at = 0.0
+        self._follows_since = 0.0
         self._spread_until = 0.0
         self.has_failed = False
         self.cursor = ZERO_ID
@@ -87,8 +94,9 @@ class Feed:
         """Follow until cancelled. Every failure is logged once and retried with full-jitter backoff."""
         failures = 0
         while True:
-            redis = self._client()
-            began_at = time.monotonic()
+            redis = self.client()
+            limit = BACKOFF_CAP_SECONDS
+            self._follows_since = self._heard_at = time.monotonic()
             try:
                 # What answers at all answers this soon; a line that swallows everything is not waited for any longer.
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -97,6 +105,9 @@ class Feed:
                 while True:
                     await self._step(redis)
             except (RedisError, OSError) as error:
+                if isinstance(error, TimeoutError):
+                    # Silence has been waited for already: the next attempt is due.
+                    limit = BACKOFF_BASE_SECONDS
                 level = logging.WARNING if failures == 0 else logging.DEBUG
                 logger.log(level, "lost Redis, going on with what is held: %s", str(error) or type(error).__name__)
             except Exception:
@@ -109,12 +120,13 @@ class Feed:
                         await redis.aclose()
             self.has_failed = True
             self._notify()
-            if time.monotonic() - began_at > SILENCE_SECONDS + HANDSHAKE_SECONDS:
+            if self._heard_at - self._follows_since > BACKOFF_CAP_SECONDS:
                 failures = 0  # That connection had lasted.
-            await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
+            await asyncio.sleep(random.uniform(0, min(limit, BACKOFF_BASE_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 
-    def _client(self) -> Redis:
+    def client(self) -> Redis:
+        """A Redis client with one connection of its own, not connected yet."""
         # Retries and time-outs are this class's own. A retry inside a command would hide a broken connection, and
         # redis-py's time-out for sending is asyncio.wait_for, which can swallow a cancellation before Python 3.12.
         redis: Redis = Redis.from_url(
@@ -132,11 +144,15 @@ class Feed:
     async def _answer(self, command: Awaitable[Any]) -> Any:
         """What Redis answers. Raises TimeoutError when it is silent for longer than BLOCK: the connection is dead."""
         async with asyncio.timeout(SILENCE_SECONDS):
-            return await command
+            answer = await command
+        self._heard_at = time.monotonic()
+        return answer
 
     async def _begin(self, redis: Redis) -> None:
         if self.cursor == ZERO_ID:
             self.cursor = await self._last_id(redis)
+        # What was missed comes first, whatever else there is to find out.
+        await self._follow(redis, None)
         await self._compare(redis)
         if not self.connected:
             self.connected = True
@@ -162,11 +178,10 @@ class Feed:
     async def _send_report(self, redis: Redis) -> None:
         """Say what was applied: soon after a change, so that a write can be known to be enforced, and regularly."""
         report = self._report()
-        # One by one: a pipeline would take a second connection.
+        keys, now = (PROCESS_PREFIX + report.id, PROCESSES), time.time()
+        values = (report.to_bytes(), REPORT_TTL_SECONDS, report.id, now, now - FORGET_SECONDS)
         try:
-            await self._answer(redis.set(PROCESS_PREFIX + report.id, report.to_bytes(), ex=REPORT_TTL_SECONDS))
-            await self._answer(redis.zadd(PROCESSES, {report.id: time.time()}))
-            await self._answer(redis.zremrangebyscore(PROCESSES, 0, time.time() - FORGET_SECONDS))
+            await self._answer(redis.eval(REPORT, len(keys), *keys, *values))
         except ResponseError as error:
             # A replica, or a user who may only read: policies are followed all the same.
             logger.debug("this process can't report to Redis: %s", error)
@@ -186,7 +201,7 @@ class Feed:
 
     async def _compare(self, redis: Redis) -> None:
         """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was cut off."""
-        if await self._answer(redis.get(EPOCH)) != self._epoch or (
+        if await self._answer(redis.get(EPOCH)) != self._cache.epoch or (
             await self._last_id(redis) != self.cursor and not await self._follow(redis, None)
         ):
             self._needs_snapshot = True
@@ -198,22 +213,23 @@ class Feed:
         # The tail first: what is written while the hash is read is then in the stream behind the cursor.
         self.cursor = await self._last_id(redis)
         self._needs_snapshot = False
-        is_complete = False
+        is_done = False
         try:
-            fresh = await self._read_documents(redis, is_same_epoch=epoch == self._epoch)
-            is_complete = await self._answer(redis.get(EPOCH)) == epoch
+            is_complete = await self._answer(redis.hlen(DOCUMENTS)) <= self._cache.capacity
+            read = self._read_all if is_complete else self._read_held
+            fresh = await read(redis, is_same_epoch=epoch == self._cache.epoch)
+            is_done = await self._answer(redis.get(EPOCH)) == epoch
         finally:
-            if not is_complete:
+            if not is_done:
                 self._needs_snapshot = True
-        if is_complete:
-            self._cache.replace(fresh)
-            self._epoch = epoch
+        if is_done:
+            self._cache.replace(fresh, epoch, is_complete=is_complete)
             self._spread_until = 0.0
             logger.info("snapshot of %d tenants at revision %d", len(fresh), self._cache.revision)
             self._confirmed_at = time.monotonic()
             self._notify()
 
-    async def _read_documents(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
+    async def _read_all(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
         fresh: dict[str, Held] = {}
         position: int | None = None
         while position != 0:
@@ -223,14 +239,21 @@ class Feed:
             await self._follow(redis, None, fresh)
         return fresh
 
+    async def _read_held(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
+        """Where there are more tenants than are held: those that are, and those that are being fetched."""
+        fresh: dict[str, Held] = {}
+        names = list(dict.fromkeys((PLATFORM, *self._cache.tenants(), *self._cache.awaited)))
+        for start in range(0, len(names), PAGE):
+            page = names[start : start + PAGE]
+            for name, value in zip(page, await self._answer(redis.hmget(DOCUMENTS, page)), strict=True):
+                if value is not None:
+                    self._collect(name, value, fresh, is_same_epoch=is_same_epoch)
+            await self._follow(redis, None, fresh)
+        return fresh
+
     def _collect(self, tenant: str, value: bytes, fresh: dict[str, Held], *, is_same_epoch: bool) -> None:
         held = self._cache.held(tenant)
-        try:
-            envelope = Envelope.from_bytes(value)
-        except Unreadable as error:
-            self._cache.reject(tenant, 0, str(error))
-            # Held all the same: unreadable is not unknown, and any change to come is newer.
-            envelope = Envelope(0, value)
+        envelope = self._cache.envelope(tenant, value)
         if tenant in fresh and fresh[tenant].revision >= envelope.revision:
             return
         # Within an epoch revisions only grow. A new epoch is the truth of another Redis, whatever is held.
@@ -250,7 +273,7 @@ class Feed:
             return False
         for entry_id, fields in answer[0][1]:
             entry = Entry.from_fields(entry_id, fields)
-            if entry.previous != self.cursor or (entry.epoch is not None and entry.epoch != self._epoch):
+            if entry.previous != self.cursor or (entry.epoch is not None and entry.epoch != self._cache.epoch):
                 self._needs_snapshot = True
             if entry.tenant is not None and entry.envelope is not None:
                 await self._apply(_text(entry.tenant), entry.envelope, snapshot)
@@ -261,6 +284,9 @@ class Feed:
         return True
 
     async def _apply(self, tenant: str, value: bytes, snapshot: dict[str, Held] | None) -> None:
+        if snapshot is None and not self._cache.follows(tenant):
+            self._cache.forget_unknown(tenant)
+            return
         revision = 0
         try:
             envelope = Envelope.from_bytes(value)

@@ -26,6 +26,7 @@ class Policies:
         self,
         redis_url: str | None = None,
         *,
+        capacity: int = 100_000,
         startup_timeout: float = 5.0,
         max_stale: float | None = None,
         snapshot_path: str | Path | None = None,
@@ -33,18 +34,21 @@ class Policies:
         """Times are in seconds.
 
         `redis_url` defaults to CORSPOLICY_REDIS_URL. `startup_timeout` is how long a start or a first request waits
-        for the policies. `snapshot_path` names a file that is kept equal to what is held; a start that can't reach
-        Redis goes on with it. `max_stale` is how old what is held may become: after that nothing is granted; None is
-        for ever.
+        for the policies. `capacity` is how many tenants' documents are held at most: where there are more, they are
+        fetched as requests ask for them, and the least recently used go. `snapshot_path` names a file that is kept
+        equal to what is held; a start that can't reach Redis goes on with it. `max_stale` is how old what is held may
+        become: after that nothing is granted; None is for ever.
 
-        Raises ValueError for a missing or malformed URL.
+        Raises ValueError for a missing or malformed URL, and for a capacity below 1.
         """
         url = redis_url or os.environ.get("CORSPOLICY_REDIS_URL")
         if not url:
             raise ValueError("no Redis: set CORSPOLICY_REDIS_URL or pass redis_url, such as redis://localhost:6379/0")
         Redis.from_url(url)
+        if capacity < 1:
+            raise ValueError("a capacity is at least 1")
         path = None if snapshot_path is None else Path(snapshot_path)
-        self._options = Options(url, startup_timeout, max_stale, path)
+        self._options = Options(url, capacity, startup_timeout, max_stale, path)
         self._replicas: dict[asyncio.AbstractEventLoop, Replica] = {}
         self._chains: dict[str, dict[asyncio.AbstractEventLoop, dict[str, Chain]]] = {}
         self.denied: Counter[Reason] = Counter()

@@ -19,6 +19,7 @@ from corspolicy import lastgood
 from corspolicy.cache import Cache, Held
 from corspolicy.decision import Chain, Reason
 from corspolicy.feed import Feed
+from corspolicy.fetcher import Fetcher
 from corspolicy.status import Report, Status
 
 STOP_TIMEOUT_SECONDS = 2.0
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     """What `Policies` was made with."""
 
     redis_url: str
+    capacity: int
     startup_timeout: float
     max_stale: float | None
     snapshot_path: Path | None
@@ -49,11 +51,12 @@ class Replica:
         self._denied = denied
         self._started_at = time.time()
         self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._cache = Cache()
+        self._cache = Cache(options.capacity)
         self._feed = Feed(options.redis_url, self._cache, self._report)
+        self._fetcher = Fetcher(self._feed.client, self._cache)
         self._deadline = time.monotonic() + options.startup_timeout
         self.users = 0
-        self._tasks = [self._start(self._feed.run), self._start(self._fall_back)]
+        self._tasks = [self._start(self._feed.run), self._start(self._fall_back), self._start(self._fetcher.run)]
         self._fallen_back = self._tasks[1]
         if options.snapshot_path is not None:
             self._tasks.append(self._start(self._keep_saving))
@@ -77,6 +80,8 @@ class Replica:
         """The chain of any tenant. Waits for the first policies, but not beyond `startup_timeout`."""
         if not self._cache.ready:
             await self.wait_until_ready()
+        if self._cache.ready and tenant is not None and self._cache.is_missing(tenant):
+            await self._fetcher.fetch(tenant)
         return self._cache.chain(service, tenant)
 
     async def wait_until_ready(self) -> None:
@@ -102,7 +107,8 @@ class Replica:
             logger.warning("the last-known-good file %s is of no use: %s", path, error)
             return
         if not self._cache.ready:
-            self._cache.replace({tenant: Held(tenant, envelope) for tenant, envelope in found.envelopes.items()})
+            held = {tenant: Held(tenant, envelope) for tenant, envelope in found.envelopes.items()}
+            self._cache.replace(held, None, is_complete=True)
             self._feed.restored(found.age)
             logger.warning("Redis is out of reach: going on with %d tenants of %s", len(self._cache), path)
 
@@ -171,6 +177,7 @@ class Replica:
             cursor=status.cursor,
             digest=f"{self._cache.digest:016x}",
             tenants=status.tenants,
+            complete=status.complete,
             rejections=dict(islice(status.rejections.items(), MAX_REPORTED_REJECTIONS)),
             denied={reason.value: count for reason, count in status.denied.items()},
         )
@@ -185,6 +192,7 @@ class Replica:
             revision=cache.revision,
             cursor=feed.cursor.decode(),
             tenants=len(cache),
+            complete=cache.is_complete,
             rejections=dict(cache.rejections),
             denied=dict(self._denied),
         )

@@ -26,6 +26,8 @@ class Status:
     """The id of the last stream entry read."""
     tenants: int
     """How many tenants' documents are held."""
+    complete: bool
+    """Whether these are all tenants; beyond `capacity`, documents are fetched as requests ask for them."""
     rejections: Mapping[str, str]
     """Why the newest document of a tenant could not be read, by tenant; these keep their last good one."""
     denied: Mapping[Reason, int]
@@ -48,6 +50,7 @@ class Report:
     cursor: str
     digest: str
     tenants: int
+    complete: bool
     rejections: Mapping[str, str]
     denied: Mapping[str, int]
 

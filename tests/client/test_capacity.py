@@ -1,0 +1,329 @@
+"""More tenants than a process holds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from corspolicy import Policies, Reason
+from corspolicy.decision import decide
+from corspolicy.wire import CHANGES
+from tests.client.published import Published
+from tests.faults.proxy import BOTH, Proxy, Way
+from tests.support import WAIT_SECONDS
+
+A, B = "https://a.example.com", "https://b.example.com"
+CAPACITY = 20
+TENANTS = [f"tenant-{number}" for number in range(30)]
+
+
+@pytest.fixture
+def published(redis_url: str) -> Published:
+    """Ten tenants more than fit, each admitting A."""
+    published = Published(redis_url)
+    for revision, tenant in enumerate(TENANTS, start=1):
+        published.publish(tenant, revision, A)
+    published.end_epoch("1")
+    return published
+
+
+class Process:
+    """What one process answers, and what it asks Redis for."""
+
+    def __init__(self, policies: Policies, published: Published) -> None:
+        self.policies = policies
+        self._published = published
+
+    async def reason(self, tenant: str, origin: str = A) -> Reason:
+        chain = await self.policies.chain("billing", tenant)
+        return decide(chain, "GET", [(b"origin", origin.encode())], time.time()).reason
+
+    async def admits(self, tenant: str, origin: str = A) -> bool:
+        return await self.reason(tenant, origin) is Reason.ALLOWED
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await condition():
+                await asyncio.sleep(0.005)
+
+    async def follows(self) -> None:
+        """Return when all that was published before has been read."""
+        newest: Any = self._published.redis.xrevrange(CHANGES, count=1)
+        cursor: str = newest[0][0].decode()
+
+        async def has_read() -> bool:
+            return self.policies.status().cursor == cursor
+
+        await self.until(has_read)
+
+    async def takes_snapshot(self, fetches: int) -> None:
+        """Return when one was taken since there were so many fetches: what is held is asked for by name."""
+        began_at = time.monotonic()
+
+        async def has_taken() -> bool:
+            age = self.policies.status().age
+            return self.fetches() > fetches and age is not None and time.monotonic() - age > began_at
+
+        await self.until(has_taken)
+
+    def fetches(self) -> int:
+        """How many times Redis was asked for documents so far."""
+        statistics: dict[str, Any] = self._published.redis.info("commandstats")
+        return int(statistics.get("cmdstat_hmget", {"calls": 0})["calls"])
+
+
+def running(
+    url: str, published: Published, test: Callable[[Process], Awaitable[None]], capacity: int = CAPACITY
+) -> None:
+    async def run() -> None:
+        policies = Policies(url, capacity=capacity)
+        await policies.start()
+        try:
+            await test(Process(policies, published))
+        finally:
+            async with asyncio.timeout(5):
+                await policies.stop()
+
+    asyncio.run(run())
+
+
+def test_every_tenant_is_served_and_no_more_than_fit_are_held(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        for _ in range(2):
+            for tenant in TENANTS:
+                assert await process.admits(tenant)
+                assert not await process.admits(tenant, B)
+        status = process.policies.status()
+        assert (status.tenants, status.complete) == (CAPACITY, False)
+
+    running(redis_url, published, test)
+
+
+def test_what_fits_is_held_from_the_start(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        fetches = process.fetches()
+        assert all([await process.admits(tenant) for tenant in TENANTS])
+        assert await process.reason("unknown") is Reason.TENANT_UNKNOWN
+        assert (process.fetches(), process.policies.status().complete) == (fetches, True)
+
+    running(redis_url, published, test, capacity=len(TENANTS))
+
+
+def test_when_tenants_become_more_than_fit_the_rest_is_fetched(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        published.publish("one-more", 100, A)
+        await process.follows()
+        assert all([await process.admits(tenant) for tenant in [*TENANTS, "one-more"]])
+        status = process.policies.status()
+        assert (status.tenants, status.complete) == (len(TENANTS), False)
+
+    running(redis_url, published, test, capacity=len(TENANTS))
+
+
+def test_changes_reach_what_is_held_and_what_is_fetched_later(published: Published, redis_url: str) -> None:
+    held, other = TENANTS[0], TENANTS[1]
+
+    async def test(process: Process) -> None:
+        assert await process.admits(held)
+        for revision, tenant in ((100, held), (101, other)):
+            published.publish(tenant, revision, B)
+        await process.follows()
+        for tenant in (held, other):
+            assert (await process.admits(tenant, A), await process.admits(tenant, B)) == (False, True)
+        published.store(held, b"102")
+        published.announce(tenant=held, envelope=b"102")
+        await process.follows()
+        assert await process.reason(held, B) is Reason.TENANT_UNKNOWN
+
+    running(redis_url, published, test)
+
+
+def test_the_platforms_policy_always_applies(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        published.publish("platform", 100, B)
+        await process.follows()
+        for tenant in TENANTS:
+            assert await process.admits(tenant, B)
+        published.publish("platform", 101)
+        await process.follows()
+        assert not any([await process.admits(tenant, B) for tenant in TENANTS])
+
+    running(redis_url, published, test, capacity=2)
+
+
+def test_what_was_not_used_for_longest_goes(published: Published, redis_url: str) -> None:
+    first, used, unused, *_ = TENANTS
+
+    async def test(process: Process) -> None:
+        for tenant in TENANTS[:4]:
+            assert await process.admits(tenant)
+        # That was one too many: the first is gone, and of the others only one is used again.
+        assert await process.admits(used)
+        fetches = process.fetches()
+        assert await process.admits(first)
+        assert process.fetches() == fetches + 1
+        assert await process.admits(used)
+        assert process.fetches() == fetches + 1
+        assert await process.admits(unused)
+        assert process.fetches() == fetches + 2
+
+    running(redis_url, published, test, capacity=3)
+
+
+def test_many_requests_for_a_tenant_make_one_fetch(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        fetches = process.fetches()
+        assert all(await asyncio.gather(*[process.admits(TENANTS[0]) for _ in range(200)]))
+        assert process.fetches() == fetches + 1
+
+    running(redis_url, published, test)
+
+
+def test_a_flood_of_unknown_tenants_costs_little_and_displaces_nobody(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        assert all([await process.admits(tenant) for tenant in TENANTS[:CAPACITY]])
+        unknown = [f"unknown-{number}" for number in range(900)]
+        for _ in range(3):
+            fetches = process.fetches()
+            reasons = await asyncio.gather(*[process.reason(tenant) for tenant in unknown])
+            assert set(reasons) == {Reason.TENANT_UNKNOWN}
+        assert process.fetches() == fetches
+        assert process.policies.status().tenants == CAPACITY
+        assert all([await process.admits(tenant) for tenant in TENANTS[:CAPACITY]])
+        assert await process.reason("No Slug!") is Reason.TENANT_UNKNOWN
+        assert process.fetches() == fetches
+        # More at once than wait in line: refused, and not remembered as unknown.
+        reasons = await asyncio.gather(*[process.reason(f"more-{number}") for number in range(3000)])
+        assert set(reasons) == {Reason.TENANT_UNKNOWN, Reason.NOT_READY}
+        assert process.fetches() < fetches + 20
+
+    running(redis_url, published, test)
+
+
+def test_a_tenant_that_was_unknown_is_served_once_it_is_there(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        assert await process.reason("new") is Reason.TENANT_UNKNOWN
+        published.publish("new", 100, A)
+        await process.follows()
+        assert await process.admits("new")
+
+    running(redis_url, published, test)
+
+
+@pytest.mark.parametrize("way", list(Way))
+@pytest.mark.parametrize("tenant", [TENANTS[0], "new"])
+def test_a_change_during_a_fetch_is_not_lost(published: Published, redis_url: str, way: Way, tenant: str) -> None:
+    async def test(process: Process) -> None:
+        with proxy.holding(tenant.encode(), way) as wait_until_held:
+            request = asyncio.create_task(process.admits(tenant))
+            await asyncio.to_thread(wait_until_held)
+            published.publish(tenant, 100, B)
+            await process.follows()
+        await request
+        assert (await process.admits(tenant, A), await process.admits(tenant, B)) == (False, True)
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_a_change_that_is_missed_during_a_fetch_is_not_lost(published: Published, redis_url: str) -> None:
+    tenant = TENANTS[0]
+
+    async def test(process: Process) -> None:
+        with proxy.holding(tenant.encode(), Way.DOWN) as wait_until_held:
+            request = asyncio.create_task(process.admits(tenant))
+            await asyncio.to_thread(wait_until_held)
+            fetches = process.fetches()
+            published.store(tenant, published.envelope(tenant, 100, B))
+            # The entry before this one was cut off ahead of the reader.
+            published.redis.xadd(CHANGES, {"tenant": "other", "envelope": b"101", "previous": b"1-0"})
+            await process.takes_snapshot(fetches)
+        await request
+        assert (await process.admits(tenant, A), await process.admits(tenant, B)) == (False, True)
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_a_fetch_from_an_earlier_epoch_is_not_taken(published: Published, redis_url: str) -> None:
+    tenant = TENANTS[0]
+
+    async def test(process: Process) -> None:
+        with proxy.holding(tenant.encode(), Way.DOWN) as wait_until_held:
+            request = asyncio.create_task(process.admits(tenant))
+            await asyncio.to_thread(wait_until_held)
+            # Another truth, in which the tenant never was.
+            published.begin_epoch()
+            for number in range(CAPACITY + 1):
+                published.store(f"other-{number}", published.envelope(f"other-{number}", 200 + number, A))
+            fetches = process.fetches()
+            published.end_epoch("2")
+            await process.takes_snapshot(fetches)
+        assert not await request
+        await process.until(lambda: process.admits("other-0"))
+        assert await process.reason(tenant) is Reason.TENANT_UNKNOWN
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_while_redis_is_written_anew_nobody_becomes_unknown(published: Published, redis_url: str) -> None:
+    held, other = TENANTS[0], TENANTS[1]
+
+    async def test(process: Process) -> None:
+        assert await process.admits(held)
+        published.begin_epoch()
+        assert await process.reason(other) is Reason.NOT_READY
+        assert await process.admits(held)
+        for revision, tenant in enumerate(TENANTS, start=100):
+            published.store(tenant, published.envelope(tenant, revision, A))
+        published.end_epoch("2")
+        await process.until(lambda: process.admits(other))
+        assert await process.admits(held)
+
+    running(redis_url, published, test)
+
+
+def test_while_redis_is_silent_what_is_held_is_served_and_the_rest_refused_in_time(
+    published: Published, redis_url: str
+) -> None:
+    held, other = TENANTS[0], TENANTS[1]
+
+    async def test(process: Process) -> None:
+        assert await process.admits(held)
+        proxy.silence(*BOTH)
+        began_at = time.monotonic()
+        reasons = await asyncio.gather(*[process.reason(other) for _ in range(50)])
+        assert set(reasons) == {Reason.NOT_READY}
+        assert time.monotonic() - began_at < WAIT_SECONDS / 2
+        assert await process.admits(held)
+        proxy.heal()
+        await process.until(lambda: process.admits(other))
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_what_is_held_stays_held_over_a_new_snapshot(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        assert all([await process.admits(tenant) for tenant in TENANTS[:5]])
+        published.redis.xtrim(CHANGES, maxlen=0)
+        published.store(TENANTS[0], published.envelope(TENANTS[0], 100, B))
+        fetches = process.fetches()
+        published.end_epoch("2")
+        await process.takes_snapshot(fetches)
+        fetches = process.fetches()
+        assert await process.admits(TENANTS[0], B)
+        assert all([await process.admits(tenant) for tenant in TENANTS[1:5]])
+        assert process.fetches() == fetches
+
+    running(redis_url, published, test)
+
+
+def test_a_capacity_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="capacity"):
+        Policies("redis://localhost", capacity=0)
