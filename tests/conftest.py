@@ -15,7 +15,12 @@ from policy_service.database import create_engine, create_sessions
 from policy_service.keys import service as keys
 from policy_service.settings import Settings
 from tests import servers
+from tests.faults.table import RecoveryTable
 from tests.support import Api, Process, running
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RecoveryTable())
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from policy_service import embedded
 from tests.support import free_port
@@ -32,7 +33,9 @@ def redis() -> Iterator[str]:
     """A Redis that the tests may empty; gives its URL."""
     with contextlib.ExitStack() as stack:
         if url := os.environ.get("TEST_REDIS_URL"):
-            yield url
+            # A database of its own for each of the processes that run tests at the same time.
+            number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+            yield urlsplit(url)._replace(path=f"/{number}").geturl()
         elif _has_docker():
             from testcontainers.redis import RedisContainer
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +16,25 @@ from typing import Any, TypeVar
 
 import httpx
 
+from policy_service.embedded import is_free
+
 ROOT = Path(__file__).parent.parent
 WAIT_SECONDS = 20.0
 
 T = TypeVar("T")
 
 
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """The first of `count` loopback ports in a row that nothing listens on, outside the range for outgoing connections.
+
+    A port of that range could be taken by anybody's connection before the server that it is for listens on it.
+    """
+
+    def free() -> int:
+        first = random.randrange(10_000, 32_000)
+        return first if all(is_free(first + offset) for offset in range(count)) else 0
+
+    return wait_until(free, "free ports")
 
 
 def wait_until(condition: Callable[[], T], what: str, seconds: float = WAIT_SECONDS) -> T:

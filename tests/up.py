@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,24 +13,16 @@ from typing import Self
 import psutil
 
 from policy_service import embedded
-from tests.support import wait_until
+from tests.support import free_port, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("corspolicy"))
 NOBODY = 65534
+# How many `up` takes, in a row.
+PORTS = 4
 
 # Starting everything takes seconds, and longer on a busy machine.
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
-
-
-def four_free_ports() -> int:
-    """The first of four loopback ports in a row that nothing listens on, outside the range for outgoing connections."""
-
-    def free() -> int:
-        first = random.randrange(20_000, 32_000)
-        return first if all(embedded.is_free(first + offset) for offset in range(4)) else 0
-
-    return wait_until(free, "four free ports in a row")
 
 
 class Up:
@@ -47,7 +38,7 @@ class Up:
         command: tuple[str, ...] = (COMMAND,),
     ) -> None:
         self.data = data
-        self.port = four_free_ports() if port is None else port
+        self.port = free_port(PORTS) if port is None else port
         # The test run's own databases are not meant.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CORSPOLICY_")}
         self._left: list[psutil.Process] = []
@@ -118,7 +109,7 @@ class Up:
             if str(self.data) in " ".join(process.info["cmdline"] or ()) and is_alive(process)
         ]
         assert mentioning == []
-        assert all(embedded.is_free(self.port + offset) for offset in range(4))
+        assert all(embedded.is_free(self.port + offset) for offset in range(PORTS))
 
     def family(self) -> list[psutil.Process]:
         """The process and all that it started."""

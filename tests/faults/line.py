@@ -107,9 +107,9 @@ class Sql:
 class Line:
     """A Redis, the policy service, and two services that apply policies: `near` directly, `far` through a proxy."""
 
-    def __init__(self, stack: ExitStack, database_url: str, folder: Path, recoveries: list[Recovery]) -> None:
+    def __init__(self, stack: ExitStack, database_url: str, folder: Path) -> None:
         self._stack = stack
-        self._recoveries = recoveries
+        self.recoveries: list[Recovery] = []
         self._database_url = database_url
         self.redis = stack.enter_context(RedisServer(folder))
         self.proxy = stack.enter_context(Proxy(self.redis.port))
@@ -224,7 +224,7 @@ class Line:
         """Wait for a condition, and note how long that took, from now or `since` then."""
         begin = since or time.monotonic()
         wait_until(condition, f"recovered from: {fault}", within)
-        self._recoveries.append(Recovery(fault, time.monotonic() - begin))
+        self.recoveries.append(Recovery(fault, time.monotonic() - begin))
 
     def follows(self, *clients: Process) -> None:
         """Wait until a change made now has gone all the way, and with it all that was before."""

@@ -15,7 +15,7 @@ import pytest
 
 from policy_service import embedded
 from tests.conftest import Databases
-from tests.faults.line import NEW, OLD, Line, Recovery
+from tests.faults.line import NEW, OLD, Line
 from tests.faults.proxy import Way
 from tests.support import wait_until
 
@@ -51,9 +51,9 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, recoveries: list[Recovery]) -> Iterator[Line]:
+def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     with Databases(postgres.url) as databases, ExitStack() as stack:
-        yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"), recoveries)
+        yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"))
 
 
 def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:

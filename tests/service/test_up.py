@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Api, wait_until
-from tests.up import COMMAND, NOBODY, Up, four_free_ports, is_alive
+from tests.support import Api, free_port, wait_until
+from tests.up import COMMAND, NOBODY, PORTS, Up, is_alive
 
 ORIGIN = "https://app.example.com"
 
@@ -173,7 +173,7 @@ def test_runs_for_an_ordinary_user() -> None:
 
 
 def test_port_in_use(data: Path) -> None:
-    first = four_free_ports()
+    first = free_port(PORTS)
     with socket.create_server(("127.0.0.1", first + 1)), Up(data, "--demo", port=first) as up:
         assert _failure(up) == f"Error: port {first + 1} is in use: stop what listens there, or pass another --port"
 
