@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM, Envelope
+from policy_service.callers import EVERYTHING
 from policy_service.changes import store as changes
 from policy_service.database import CONNECT_TIMEOUT_SECONDS
 from policy_service.models import TERMS, Publication
@@ -224,7 +225,7 @@ class Publisher:
         logger.info("Redis does not hold what was published: writing everything to it")
         await self._begin_epoch(keys=[TERM, DOCUMENTS, EPOCH], args=[self._term])
         count, last = 0, ""
-        while batch := await tenants.documents(connection, last, BATCH):
+        while batch := await tenants.documents(connection, EVERYTHING, last, BATCH):
             await self._write_documents(
                 [(slug, _envelope(slug, revision, document)) for slug, revision, document in batch], announce=False
             )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from corspolicy.document import PLATFORM
 from corspolicy.names import is_slug
+from policy_service.callers import Caller
 from policy_service.changes import store
 from policy_service.database import Sessions
 from policy_service.models import Change
@@ -33,7 +34,7 @@ async def change_tenant(
     sessions: Sessions,
     tenant: str,
     *,
-    actor: str,
+    caller: Caller,
     action: str,
     change: Callable[[StoredDocument], StoredDocument],
     precondition: Callable[[StoredDocument, int], None] | None = None,
@@ -43,8 +44,9 @@ async def change_tenant(
     `change` gets a copy of the document, may refuse by raising Problem, and returns the new one; if that is equal to
     the old one, no revision is made. `precondition` sees the document and its revision first.
     """
+    caller.require_write(tenant)
     async with sessions.begin() as session:
-        row = None if not is_slug(tenant) else await tenants.lock(session, tenant)
+        row = None if not is_slug(tenant) else await tenants.lock(session, caller.scope, tenant)
         if row is None:
             raise unknown_tenant(tenant)
         if precondition is not None:
@@ -55,13 +57,16 @@ async def change_tenant(
             return Changed(document, row.revision)
         row.revision = await store.next_revision(session)
         row.document = after
-        record = Change(revision=row.revision, tenant=tenant, actor=actor, action=action, before=before, after=after)
+        record = Change(
+            revision=row.revision, tenant=tenant, actor=caller.actor, action=action, before=before, after=after
+        )
         await store.record(session, record)
         return Changed(document, row.revision)
 
 
-async def create_tenant(sessions: Sessions, tenant: str, document: StoredDocument, *, actor: str) -> Changed | None:
+async def create_tenant(sessions: Sessions, tenant: str, document: StoredDocument, *, caller: Caller) -> Changed | None:
     """Create a tenant with its first document; None if there is one of that slug."""
+    caller.require_admin()
     async with sessions.begin() as session:
         row = await tenants.insert_if_absent(session, tenant)
         if row is None:
@@ -69,25 +74,37 @@ async def create_tenant(sessions: Sessions, tenant: str, document: StoredDocumen
         row.revision = await store.next_revision(session)
         row.document = document.model_dump(mode="json")
         record = Change(
-            revision=row.revision, tenant=tenant, actor=actor, action="tenant.create", before=None, after=row.document
+            revision=row.revision,
+            tenant=tenant,
+            actor=caller.actor,
+            action="tenant.create",
+            before=None,
+            after=row.document,
         )
         await store.record(session, record)
         return Changed(document, row.revision)
 
 
-async def delete_tenant(sessions: Sessions, tenant: str, if_match: Precondition, *, actor: str) -> int:
+async def delete_tenant(sessions: Sessions, tenant: str, if_match: Precondition, *, caller: Caller) -> int:
     """Delete a tenant with all its policies; returns the revision that says so."""
-    if tenant == PLATFORM:
-        detail = "The platform tenant holds what applies to all tenants and cannot be deleted; empty its policies."
-        raise Problem(HTTPStatus.CONFLICT, "reserved-tenant", detail)
+    if caller.scope.covers(tenant):
+        caller.require_admin()
     async with sessions.begin() as session:
-        row = None if not is_slug(tenant) else await tenants.lock(session, tenant)
+        row = None if not is_slug(tenant) else await tenants.lock(session, caller.scope, tenant)
         if row is None:
             raise unknown_tenant(tenant)
+        if tenant == PLATFORM:
+            detail = "The platform tenant holds what applies to all tenants and cannot be deleted; empty its policies."
+            raise Problem(HTTPStatus.CONFLICT, "reserved-tenant", detail)
         if_match.require(row.revision)
         revision = await store.next_revision(session)
         record = Change(
-            revision=revision, tenant=tenant, actor=actor, action="tenant.delete", before=row.document, after=None
+            revision=revision,
+            tenant=tenant,
+            actor=caller.actor,
+            action="tenant.delete",
+            before=row.document,
+            after=None,
         )
         await session.delete(row)
         await store.record(session, record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import ValidationError
 
-from policy_service.access import Actor, SessionsOf
+from policy_service.access import CallerOf, SessionsOf
 from policy_service.decisions import service
 from policy_service.decisions.schemas import Answer, Question
 from policy_service.problems import PROBLEM_RESPONSES, validation_problem
@@ -15,10 +15,10 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"], responses=PROBLEM
 
 
 @router.post("", operation_id="explain", openapi_extra=body_schema(Question.model_json_schema()))
-async def explain(sessions: SessionsOf, _: Actor, body: JsonBody) -> Answer:
+async def explain(sessions: SessionsOf, caller: CallerOf, body: JsonBody) -> Answer:
     """What every service would do with a request, why, and with which headers."""
     try:
         question = Question.model_validate(body)
     except ValidationError as error:
         raise validation_problem(error) from error
-    return await service.explain(sessions, question)
+    return await service.explain(sessions, caller.scope, question)

@@ -58,7 +58,7 @@ class Answer(BaseModel):
     reason: Reason
     message: str = Field(description="the reason in words")
     policy: DecidingPolicy | None = Field(description="the policy that admits the origin, if one does")
-    pattern: str | None = Field(description="its pattern that does")
+    pattern: str | None = Field(description="its pattern that does; null if the key may not see it")
     status: int | None = Field(description="the status of a preflight's answer; null where the service's app answers")
     headers: list[tuple[str, str]] = Field(description="the lines that the response gets")
     revision: int | None = Field(description="the tenant's revision that was asked; null if there is no such tenant")

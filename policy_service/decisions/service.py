@@ -7,6 +7,7 @@ import time
 from corspolicy.decision import Reason, compile_chain, decide, finer_reason
 from corspolicy.document import PLATFORM, Document
 from corspolicy.names import is_slug
+from policy_service.callers import EVERYTHING, Scope
 from policy_service.database import Sessions
 from policy_service.decisions.schemas import Answer, DecidingPolicy, Question
 from policy_service.publishing import to_document
@@ -25,11 +26,12 @@ _MESSAGES = {
 }
 
 
-async def explain(sessions: Sessions, question: Question) -> Answer:
+async def explain(sessions: Sessions, scope: Scope, question: Question) -> Answer:
     """Decide on a request with the tenant's current document."""
     async with sessions() as session:
-        row = await store.find(session, question.tenant) if is_slug(question.tenant) else None
-        platform_row = await store.find(session, PLATFORM)
+        row = await store.find(session, scope, question.tenant) if is_slug(question.tenant) else None
+        # It decides for everybody, also for those who may not see it.
+        platform_row = await store.find(session, EVERYTHING, PLATFORM)
     document = None if row is None else to_document(row.slug, row.revision, row.document)
     platform: Document | None = None
     if platform_row is not None:
@@ -38,12 +40,14 @@ async def explain(sessions: Sessions, question: Question) -> Answer:
     decision = decide(compile_chain(question.service, document, platform), question.method, lines, time.time())
     reason = finer_reason(decision, lines)
     policy = decision.policy
+    # Whoever may not see the policy that admits learns that it does, as any browser can, but not by which pattern.
+    is_shown = policy is not None and scope.covers(policy.tenant)
     return Answer(
         allowed=decision.allowed,
         reason=reason,
         message=_MESSAGES[reason],
         policy=None if policy is None else DecidingPolicy(tenant=policy.tenant, service=policy.service),
-        pattern=None if decision.pattern is None else decision.pattern.decode(),
+        pattern=decision.pattern.decode() if is_shown and decision.pattern is not None else None,
         status=decision.status,
         headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in decision.headers],
         revision=None if row is None else row.revision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from policy_service.access import Actor, RedisOf, SessionsOf
+from policy_service.access import CallerOf, RedisOf, SessionsOf
 from policy_service.fleet import service
 from policy_service.fleet.schemas import Fleet
 from policy_service.problems import PROBLEM_RESPONSES
@@ -13,6 +13,7 @@ router = APIRouter(prefix="/v1/fleet", tags=["fleet"], responses=PROBLEM_RESPONS
 
 
 @router.get("", operation_id="get_fleet")
-async def get_fleet(sessions: SessionsOf, redis: RedisOf, _: Actor) -> Fleet:
+async def get_fleet(sessions: SessionsOf, redis: RedisOf, caller: CallerOf) -> Fleet:
     """The live processes that apply policies, and whether each holds what is published."""
+    caller.require_all_tenants()
     return await service.read(sessions, redis)

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from corspolicy.status import Report
+from policy_service.callers import EVERYTHING
 from policy_service.database import Sessions
 from policy_service.fleet import store
 from policy_service.fleet.schemas import Fleet, Process, Reported
@@ -18,7 +19,7 @@ from policy_service.problems import Problem
 async def read(sessions: Sessions, redis: Redis) -> Fleet:
     """All live processes. Raises Problem 503 without Redis."""
     async with sessions() as session:
-        truth = await store.digest(session)
+        truth = await store.digest(session, EVERYTHING)
     try:
         found = await store.reports(redis)
     except (RedisError, OSError) as error:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from corspolicy.wire import CHANGES, PROCESS_PREFIX, PROCESSES, ZERO_ID, mark
+from policy_service.callers import Scope
 from policy_service.models import Tenant
 
 MAX_PROCESSES = 10_000
@@ -32,7 +33,7 @@ async def reports(redis: Redis) -> Reports:
     return Reports(cursor.decode(), [report for report in found if report is not None])
 
 
-async def digest(session: AsyncSession) -> str:
+async def digest(session: AsyncSession, scope: Scope) -> str:
     """The digest of a process that holds just what is committed."""
-    rows = await session.execute(select(Tenant.slug, Tenant.revision))
+    rows = await session.execute(select(Tenant.slug, Tenant.revision).where(scope.where(Tenant.slug)))
     return f"{reduce(xor, (mark(slug, revision) for slug, revision in rows), 0):016x}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from policy_service.callers import Caller
 from policy_service.database import Sessions
 from policy_service.keys import store
 from policy_service.security import generate_key, key_id_of, matches
@@ -25,8 +26,8 @@ async def create_first(sessions: Sessions, description: str) -> str | None:
     return await create(sessions, description)
 
 
-async def authenticate(sessions: Sessions, text: str) -> str | None:
-    """The actor that `text` stands for, or None if it is no key of ours."""
+async def authenticate(sessions: Sessions, text: str) -> Caller | None:
+    """The caller that `text` stands for, or None if it is no key of ours."""
     key_id = key_id_of(text)
     if key_id is None:
         return None
@@ -34,4 +35,4 @@ async def authenticate(sessions: Sessions, text: str) -> str | None:
         key = await store.find(session, key_id)
     # An unknown id costs the same as a wrong secret.
     is_valid = matches(text, _NO_DIGEST if key is None else key.digest)
-    return f"key:{key_id}" if key is not None and is_valid else None
+    return Caller(f"key:{key_id}") if key is not None and is_valid else None

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from policy_service.access import Actor, SessionsOf
+from policy_service.access import CallerOf, SessionsOf
 from policy_service.policies import service as policies
 from policy_service.policies.schemas import (
     ENTRY_BODY,
@@ -24,15 +24,17 @@ router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RES
 
 
 @router.get("", operation_id="list_policies", tags=["policies"])
-async def list_policies(sessions: SessionsOf, _: Actor, tenant: str) -> PolicyPage:
+async def list_policies(sessions: SessionsOf, caller: CallerOf, tenant: str) -> PolicyPage:
     """All policies of a tenant."""
-    return await policies.list_policies(sessions, tenant)
+    return await policies.list_policies(sessions, caller.scope, tenant)
 
 
 @router.get("/{service}", operation_id="get_policy", tags=["policies"])
-async def get_policy(sessions: SessionsOf, _: Actor, tenant: str, service: str, response: Response) -> ShownPolicy:
+async def get_policy(
+    sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, response: Response
+) -> ShownPolicy:
     """One policy: that of a service, or `default`."""
-    policy = await policies.read(sessions, tenant, service)
+    policy = await policies.read(sessions, caller.scope, tenant, service)
     response.headers["ETag"] = etag(policy.revision)
     return policy
 
@@ -46,7 +48,7 @@ async def get_policy(sessions: SessionsOf, _: Actor, tenant: str, service: str, 
 )
 async def put_policy(
     sessions: SessionsOf,
-    actor: Actor,
+    caller: CallerOf,
     tenant: str,
     service: str,
     body: JsonBody,
@@ -54,7 +56,7 @@ async def put_policy(
     response: Response,
 ) -> ShownPolicy:
     """Write a policy whole. One for a named service stands instead of the default, it does not add to it."""
-    written = await policies.put(sessions, tenant, service, body, if_match, actor)
+    written = await policies.put(sessions, tenant, service, body, if_match, caller)
     response.headers["ETag"] = etag(written.policy.revision)
     response.status_code = HTTPStatus.CREATED if written.is_new else HTTPStatus.OK
     return written.policy
@@ -68,18 +70,18 @@ async def put_policy(
     tags=["policies"],
 )
 async def delete_policy(
-    sessions: SessionsOf, actor: Actor, tenant: str, service: str, if_match: IfMatch, response: Response
+    sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, if_match: IfMatch, response: Response
 ) -> None:
     """Delete a policy. The ETag is the revision of the tenant's document without it."""
-    response.headers["ETag"] = etag(await policies.delete(sessions, tenant, service, if_match, actor))
+    response.headers["ETag"] = etag(await policies.delete(sessions, tenant, service, if_match, caller))
 
 
 @router.get("/{service}/origins", operation_id="list_origins", tags=["origins"])
 async def list_origins(
-    sessions: SessionsOf, _: Actor, tenant: str, service: str, cursor: Cursor = None, limit: Limit = 100
+    sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, cursor: Cursor = None, limit: Limit = 100
 ) -> EntryPage:
     """The allowed origins of a policy, in pages."""
-    return await policies.list_origins(sessions, tenant, service, cursor, limit)
+    return await policies.list_origins(sessions, caller.scope, tenant, service, cursor, limit)
 
 
 @router.post(
@@ -91,7 +93,7 @@ async def list_origins(
 )
 async def add_origin(
     sessions: SessionsOf,
-    actor: Actor,
+    caller: CallerOf,
     tenant: str,
     service: str,
     body: JsonBody,
@@ -99,7 +101,7 @@ async def add_origin(
     response: Response,
 ) -> ShownEntry:
     """Admit an origin: 201 with the new entry, or 200 with the one that is there."""
-    added = await policies.add_origin(sessions, tenant, service, body, if_match, actor)
+    added = await policies.add_origin(sessions, tenant, service, body, if_match, caller)
     response.headers["ETag"] = etag(added.entry.revision)
     response.headers["Location"] = f"/v1/tenants/{tenant}/policies/{service}/origins/{added.entry.id}"
     response.status_code = HTTPStatus.CREATED if added.is_new else HTTPStatus.OK
@@ -114,7 +116,7 @@ async def add_origin(
 )
 async def update_origin(
     sessions: SessionsOf,
-    actor: Actor,
+    caller: CallerOf,
     tenant: str,
     service: str,
     entry: str,
@@ -123,7 +125,7 @@ async def update_origin(
     response: Response,
 ) -> ShownEntry:
     """Change the note or the expiry of an entry; null clears it."""
-    updated = await policies.update_origin(sessions, tenant, service, entry, body, if_match, actor)
+    updated = await policies.update_origin(sessions, tenant, service, entry, body, if_match, caller)
     response.headers["ETag"] = etag(updated.revision)
     return updated
 
@@ -136,7 +138,7 @@ async def update_origin(
     tags=["origins"],
 )
 async def remove_origin(
-    sessions: SessionsOf, actor: Actor, tenant: str, service: str, entry: str, if_match: IfMatch, response: Response
+    sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, entry: str, if_match: IfMatch, response: Response
 ) -> None:
     """Take an origin back. The ETag is the revision of the tenant's document without it."""
-    response.headers["ETag"] = etag(await policies.remove_origin(sessions, tenant, service, entry, if_match, actor))
+    response.headers["ETag"] = etag(await policies.remove_origin(sessions, tenant, service, entry, if_match, caller))

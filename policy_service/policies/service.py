@@ -12,6 +12,7 @@ from corspolicy.names import is_service
 from corspolicy.policy import OriginEntry
 from corspolicy.validation import MAX_REPORTED, check
 from corspolicy.validation import Problem as PolicyProblem
+from policy_service.callers import Caller, Scope
 from policy_service.changes.service import change_tenant
 from policy_service.database import Sessions
 from policy_service.policies.hosts import is_public_suffix, to_ascii
@@ -32,22 +33,24 @@ class Written(NamedTuple):
     is_new: bool
 
 
-async def list_policies(sessions: Sessions, tenant: str) -> PolicyPage:
+async def list_policies(sessions: Sessions, scope: Scope, tenant: str) -> PolicyPage:
     """All policies of a tenant."""
-    row = await read_row(sessions, tenant)
+    row = await read_row(sessions, scope, tenant)
     document = StoredDocument.model_validate(row.document)
     return PolicyPage(items=[_shown(tenant, name, document, row.revision) for name in sorted(document.policies)])
 
 
-async def read(sessions: Sessions, tenant: str, service: str) -> ShownPolicy:
+async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> ShownPolicy:
     """One policy of a tenant."""
-    row = await read_row(sessions, tenant)
+    row = await read_row(sessions, scope, tenant)
     document = StoredDocument.model_validate(row.document)
     _require(document, tenant, service)
     return _shown(tenant, service, document, row.revision)
 
 
-async def put(sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, actor: str) -> Written:
+async def put(
+    sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, caller: Caller
+) -> Written:
     """Write a policy whole. Entries that stay keep their id and history."""
     if not is_service(service):
         detail = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
@@ -64,17 +67,17 @@ async def put(sessions: Sessions, tenant: str, service: str, body: Any, if_match
 
     def change(document: StoredDocument) -> StoredDocument:
         known = {entry.pattern: entry for entry in document.policies.get(service, StoredPolicy()).allow_origins}
-        document.policies[service], warnings[:] = _build(body, known, actor)
+        document.policies[service], warnings[:] = _build(body, known, caller.actor)
         return document
 
     warnings: list[PolicyProblem] = []
     changed = await change_tenant(
-        sessions, tenant, actor=actor, action="policy.put", change=change, precondition=precondition
+        sessions, tenant, caller=caller, action="policy.put", change=change, precondition=precondition
     )
     return Written(_shown(tenant, service, changed.document, changed.revision, warnings), not was_there)
 
 
-async def delete(sessions: Sessions, tenant: str, service: str, if_match: Precondition, actor: str) -> int:
+async def delete(sessions: Sessions, tenant: str, service: str, if_match: Precondition, caller: Caller) -> int:
     """Delete a policy; returns the revision that says so."""
 
     def change(document: StoredDocument) -> StoredDocument:
@@ -87,14 +90,16 @@ async def delete(sessions: Sessions, tenant: str, service: str, if_match: Precon
         if_match.require(revision)
 
     changed = await change_tenant(
-        sessions, tenant, actor=actor, action="policy.delete", change=change, precondition=precondition
+        sessions, tenant, caller=caller, action="policy.delete", change=change, precondition=precondition
     )
     return changed.revision
 
 
-async def list_origins(sessions: Sessions, tenant: str, service: str, cursor: str | None, limit: int) -> EntryPage:
+async def list_origins(
+    sessions: Sessions, scope: Scope, tenant: str, service: str, cursor: str | None, limit: int
+) -> EntryPage:
     """Some entries of a policy, in the order of their patterns."""
-    row = await read_row(sessions, tenant)
+    row = await read_row(sessions, scope, tenant)
     policy = _require(StoredDocument.model_validate(row.document), tenant, service)
     entries = sorted(policy.allow_origins, key=lambda entry: entry.pattern)
     if cursor is not None:
@@ -110,7 +115,7 @@ class Added(NamedTuple):
 
 
 async def add_origin(
-    sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, actor: str
+    sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, caller: Caller
 ) -> Added:
     """Admit an origin. Where there is an entry of that pattern, it stays, and admits no shorter than asked for."""
     found: Entry | None = None
@@ -120,7 +125,7 @@ async def add_origin(
     def change(document: StoredDocument) -> StoredDocument:
         nonlocal found, added, warnings
         policy = _require(document, tenant, service)
-        added, warnings = _build_entry(policy, body, actor)
+        added, warnings = _build_entry(policy, body, caller.actor)
         found = next((entry for entry in policy.allow_origins if entry.pattern == added.pattern), None)
         if found is None:
             policy.allow_origins.append(added)
@@ -132,7 +137,7 @@ async def add_origin(
     changed = await change_tenant(
         sessions,
         tenant,
-        actor=actor,
+        caller=caller,
         action="origin.add",
         change=change,
         precondition=lambda _, revision: if_match.check(revision),
@@ -143,7 +148,7 @@ async def add_origin(
 
 
 async def update_origin(
-    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, if_match: Precondition, actor: str
+    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, if_match: Precondition, caller: Caller
 ) -> ShownEntry:
     """Change the note or the expiry of an entry."""
     updated: Entry | None = None
@@ -159,7 +164,7 @@ async def update_origin(
             detail = "The body is an object with note and expires_at; to change the pattern, add another entry."
             pointer = "/pattern" if isinstance(body, dict) else ""
             raise _invalid([ErrorItem(code="not_patchable", pointer=pointer, detail=detail)])
-        built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, actor)
+        built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, caller.actor)
         updated = old.model_copy(update=built.model_dump(include=_EDITABLE))
         policy.allow_origins[index] = updated
         return document
@@ -171,7 +176,7 @@ async def update_origin(
     changed = await change_tenant(
         sessions,
         tenant,
-        actor=actor,
+        caller=caller,
         action="origin.update",
         change=change,
         precondition=precondition,
@@ -181,7 +186,7 @@ async def update_origin(
 
 
 async def remove_origin(
-    sessions: Sessions, tenant: str, service: str, entry_id: str, if_match: Precondition, actor: str
+    sessions: Sessions, tenant: str, service: str, entry_id: str, if_match: Precondition, caller: Caller
 ) -> int:
     """Take an entry back; returns the revision that says so."""
 
@@ -193,7 +198,7 @@ async def remove_origin(
     changed = await change_tenant(
         sessions,
         tenant,
-        actor=actor,
+        caller=caller,
         action="origin.remove",
         change=change,
         precondition=lambda _, revision: if_match.check(revision),

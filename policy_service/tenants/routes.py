@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from policy_service.access import Actor, SessionsOf
+from policy_service.access import CallerOf, SessionsOf
 from policy_service.changes.service import delete_tenant
 from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
@@ -17,39 +17,39 @@ router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RES
 
 
 @router.get("", operation_id="list_tenants")
-async def list_tenants(sessions: SessionsOf, _: Actor, cursor: Cursor = None, limit: Limit = 100) -> TenantPage:
+async def list_tenants(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100) -> TenantPage:
     """All tenants, in pages."""
-    return await service.page(sessions, cursor, limit)
+    return await service.page(sessions, caller.scope, cursor, limit)
 
 
 @router.post("", status_code=HTTPStatus.CREATED, operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY))
-async def create_tenant(sessions: SessionsOf, actor: Actor, body: JsonBody, response: Response) -> ShownTenant:
+async def create_tenant(sessions: SessionsOf, caller: CallerOf, body: JsonBody, response: Response) -> ShownTenant:
     """Create a tenant. Its default policy admits nobody until you add an origin."""
-    tenant = await service.create(sessions, body, actor)
+    tenant = await service.create(sessions, body, caller)
     response.headers["ETag"] = etag(tenant.revision)
     response.headers["Location"] = f"/v1/tenants/{tenant.tenant}"
     return tenant
 
 
 @router.get("/{tenant}", operation_id="get_tenant")
-async def get_tenant(sessions: SessionsOf, _: Actor, tenant: str, response: Response) -> ShownTenant:
+async def get_tenant(sessions: SessionsOf, caller: CallerOf, tenant: str, response: Response) -> ShownTenant:
     """One tenant."""
-    shown = await service.read(sessions, tenant)
+    shown = await service.read(sessions, caller.scope, tenant)
     response.headers["ETag"] = etag(shown.revision)
     return shown
 
 
 @router.patch("/{tenant}", operation_id="update_tenant", openapi_extra=body_schema(TENANT_PATCH_BODY))
 async def update_tenant(
-    sessions: SessionsOf, actor: Actor, tenant: str, body: JsonBody, if_match: IfMatch, response: Response
+    sessions: SessionsOf, caller: CallerOf, tenant: str, body: JsonBody, if_match: IfMatch, response: Response
 ) -> ShownTenant:
     """Change a tenant's display name."""
-    shown = await service.rename(sessions, tenant, body, if_match, actor)
+    shown = await service.rename(sessions, tenant, body, if_match, caller)
     response.headers["ETag"] = etag(shown.revision)
     return shown
 
 
 @router.delete("/{tenant}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, operation_id="delete_tenant")
-async def delete(sessions: SessionsOf, actor: Actor, tenant: str, if_match: IfMatch, response: Response) -> None:
+async def delete(sessions: SessionsOf, caller: CallerOf, tenant: str, if_match: IfMatch, response: Response) -> None:
     """Delete a tenant and all its policies: nothing is granted to it any more. The ETag is the deletion's revision."""
-    response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, if_match, actor=actor))
+    response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, if_match, caller=caller))

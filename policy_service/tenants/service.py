@@ -8,6 +8,7 @@ from typing import Any
 from corspolicy.document import DEFAULT
 from corspolicy.names import is_slug
 from corspolicy.validation import json_pointer
+from policy_service.callers import Caller, Scope
 from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
 from policy_service.database import Sessions
 from policy_service.models import Tenant
@@ -20,41 +21,41 @@ from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPa
 MAX_NAME_LENGTH = 200
 
 
-async def read(sessions: Sessions, tenant: str) -> ShownTenant:
+async def read(sessions: Sessions, scope: Scope, tenant: str) -> ShownTenant:
     """One tenant."""
-    return _shown(await read_row(sessions, tenant))
+    return _shown(await read_row(sessions, scope, tenant))
 
 
-async def read_row(sessions: Sessions, tenant: str) -> Tenant:
+async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
     """One tenant with its document. Raises Problem 404."""
     async with sessions() as session:
-        row = await store.find(session, tenant) if is_slug(tenant) else None
+        row = await store.find(session, scope, tenant) if is_slug(tenant) else None
     if row is None:
         raise unknown_tenant(tenant)
     return row
 
 
-async def page(sessions: Sessions, cursor: str | None, limit: int) -> TenantPage:
+async def page(sessions: Sessions, scope: Scope, cursor: str | None, limit: int) -> TenantPage:
     """Some tenants."""
     if cursor is not None and not is_slug(cursor):
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", "Pass next_cursor of a page as it was given.")
     async with sessions() as session:
-        rows = await store.page(session, cursor, limit + 1)
+        rows = await store.page(session, scope, cursor, limit + 1)
     return TenantPage(
         items=[_shown(row) for row in rows[:limit]], next_cursor=rows[limit - 1].slug if len(rows) > limit else None
     )
 
 
-async def create(sessions: Sessions, body: Any, actor: str) -> ShownTenant:
+async def create(sessions: Sessions, body: Any, caller: Caller) -> ShownTenant:
     """Create a tenant whose default policy admits nobody."""
     tenant, name = _read_new(body)
     document = StoredDocument(name=name, policies={DEFAULT: StoredPolicy()})
-    if await create_tenant(sessions, tenant, document, actor=actor) is None:
+    if await create_tenant(sessions, tenant, document, caller=caller) is None:
         raise Problem(HTTPStatus.CONFLICT, "tenant-exists", f"There is a tenant {tenant!r} already.")
-    return await read(sessions, tenant)
+    return await read(sessions, caller.scope, tenant)
 
 
-async def rename(sessions: Sessions, tenant: str, body: Any, if_match: Precondition, actor: str) -> ShownTenant:
+async def rename(sessions: Sessions, tenant: str, body: Any, if_match: Precondition, caller: Caller) -> ShownTenant:
     """Change a tenant's display name."""
     name = _read_patch(body)
 
@@ -64,12 +65,12 @@ async def rename(sessions: Sessions, tenant: str, body: Any, if_match: Precondit
     await change_tenant(
         sessions,
         tenant,
-        actor=actor,
+        caller=caller,
         action="tenant.rename",
         change=change,
         precondition=lambda _, revision: if_match.require(revision),
     )
-    return await read(sessions, tenant)
+    return await read(sessions, caller.scope, tenant)
 
 
 def _shown(row: Tenant) -> ShownTenant:

@@ -8,17 +8,20 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from policy_service.callers import Scope
 from policy_service.models import Tenant
 
 
-async def find(session: AsyncSession, slug: str) -> Tenant | None:
+async def find(session: AsyncSession, scope: Scope, slug: str) -> Tenant | None:
     """The tenant, as last committed."""
-    return await session.get(Tenant, slug)
+    query = select(Tenant).where(Tenant.slug == slug, scope.where(Tenant.slug))
+    return (await session.execute(query)).scalar_one_or_none()
 
 
-async def lock(session: AsyncSession, slug: str) -> Tenant | None:
+async def lock(session: AsyncSession, scope: Scope, slug: str) -> Tenant | None:
     """The tenant, its row locked until the transaction ends."""
-    return await session.get(Tenant, slug, with_for_update=True)
+    query = select(Tenant).where(Tenant.slug == slug, scope.where(Tenant.slug)).with_for_update()
+    return (await session.execute(query)).scalar_one_or_none()
 
 
 async def insert_if_absent(session: AsyncSession, slug: str) -> Tenant | None:
@@ -28,21 +31,21 @@ async def insert_if_absent(session: AsyncSession, slug: str) -> Tenant | None:
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def page(session: AsyncSession, after: str | None, limit: int) -> Sequence[Tenant]:
+async def page(session: AsyncSession, scope: Scope, after: str | None, limit: int) -> Sequence[Tenant]:
     """The first `limit` tenants whose slugs follow `after`."""
-    query = select(Tenant).order_by(Tenant.slug).limit(limit)
+    query = select(Tenant).where(scope.where(Tenant.slug)).order_by(Tenant.slug).limit(limit)
     if after is not None:
         query = query.where(Tenant.slug > after)
     return (await session.execute(query)).scalars().all()
 
 
 async def documents(
-    connection: AsyncConnection, after: str, limit: int
+    connection: AsyncConnection, scope: Scope, after: str, limit: int
 ) -> Sequence[tuple[str, int, dict[str, object]]]:
     """Slug, revision and document of the first `limit` tenants whose slugs follow `after`."""
     query = (
         select(Tenant.slug, Tenant.revision, Tenant.document)
-        .where(Tenant.slug > after)
+        .where(Tenant.slug > after, scope.where(Tenant.slug))
         .order_by(Tenant.slug)
         .limit(limit)
     )
