@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 
 from policy_service.callers import Caller
 from policy_service.database import Sessions
-from policy_service.keys import service as keys
+from policy_service.keys.authentication import Authenticator
 from policy_service.problems import Problem
+from policy_service.settings import Settings
 
 MAX_SUBJECT_LENGTH = 200
 
@@ -21,8 +22,14 @@ _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
 def _sessions(request: Request) -> Sessions:
-    sessions: Sessions = request.app.state.sessions
+    # A request that runs in one transaction has sessions of its own.
+    sessions: Sessions = getattr(request.state, "sessions", request.app.state.sessions)
     return sessions
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
 
 
 def _redis(request: Request) -> Redis:
@@ -31,21 +38,21 @@ def _redis(request: Request) -> Redis:
 
 
 SessionsOf = Annotated[Sessions, Depends(_sessions)]
+SettingsOf = Annotated[Settings, Depends(_settings)]
 RedisOf = Annotated[Redis, Depends(_redis)]
 
 
 async def _caller(
-    sessions: SessionsOf,
+    request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     subject: Annotated[
         str | None,
         Header(alias="Corspolicy-Subject", description="for whom you act, such as a user of yours: for the history"),
     ] = None,
 ) -> Caller:
-    caller = None if credentials is None else await keys.authenticate(sessions, credentials.credentials)
-    if caller is None:
-        detail = "Send `Authorization: Bearer <key>` with a valid API key."
-        raise Problem(HTTPStatus.UNAUTHORIZED, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+    authenticator: Authenticator = request.app.state.authenticator
+    text = None if credentials is None else credentials.credentials
+    caller = await authenticator.authenticate(text, "" if request.client is None else request.client.host)
     if subject is None:
         return caller
     if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not (subject.isascii() and subject.isprintable()):

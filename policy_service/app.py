@@ -13,6 +13,9 @@ from policy_service import health
 from policy_service.database import create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
+from policy_service.idempotency.cleaning import clean_forever
+from policy_service.keys import routes as keys
+from policy_service.keys.authentication import Authenticator
 from policy_service.policies import routes as policies
 from policy_service.problems import install_problem_handlers
 from policy_service.publisher import Publisher
@@ -31,16 +34,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine = create_engine(settings.database_url)
         redis = create_redis(settings.redis_url)
         publisher = Publisher(settings.database_url, redis, settings.stream_length)
-        task = asyncio.create_task(publisher.run(), name="publisher")
+        sessions = create_sessions(engine)
+        authenticator = Authenticator(sessions, settings)
+        tasks = [
+            asyncio.create_task(publisher.run(), name="publisher"),
+            asyncio.create_task(authenticator.run(), name="use of keys"),
+            asyncio.create_task(clean_forever(sessions), name="cleaning of kept answers"),
+        ]
         app.state.settings = settings
-        app.state.sessions = create_sessions(engine)
+        app.state.engine = engine
+        app.state.sessions = sessions
+        app.state.authenticator = authenticator
         app.state.redis = redis
         app.state.publisher = publisher
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task], timeout=STOP_TIMEOUT_SECONDS)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                     await redis.aclose()
@@ -56,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
-    for router in (tenants.router, policies.router, decisions.router, fleet.router, health.router):
+    routers = (tenants.router, policies.router, decisions.router, fleet.router, keys.router, health.router)
+    for router in routers:
         app.include_router(router)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, true
 from sqlalchemy.orm import InstrumentedAttribute
@@ -41,6 +42,13 @@ class Role(StrEnum):
     READER = "reader"
 
 
+class Limits(NamedTuple):
+    """How much a tenant may have."""
+
+    policies: int
+    entries_per_policy: int
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent a request, as changes record it, and what that caller may do."""
@@ -52,6 +60,8 @@ class Caller:
     may_write: bool = True
     subject: str | None = None
     """For whom the caller says it acts: Corspolicy-Subject."""
+    limits: Limits | None = None
+    """None for corspolicy itself."""
 
     def require_write(self, tenant: str) -> None:
         """Raises Problem 403 if the caller sees that tenant, but may not change it."""

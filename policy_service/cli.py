@@ -15,9 +15,12 @@ from pydantic import ValidationError
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from policy_service import migrate
+from policy_service.callers import Caller, Role
 from policy_service.database import create_engine, create_sessions
 from policy_service.embedded import EmbeddedError
 from policy_service.keys import service as keys
+from policy_service.keys.schemas import NewKey
+from policy_service.problems import Problem
 from policy_service.settings import Settings
 from policy_service.up import up
 
@@ -72,17 +75,30 @@ def keys_group() -> None:
 
 
 @keys_group.command("create")
-@click.option("--description", default="made on the command line", show_default=True)
-def create_key(description: str) -> None:
-    """Make an admin key and print it; it can't be shown again."""
-    with _database_errors():
-        click.echo(asyncio.run(_create_key(_settings(), description)))
+@click.option("--role", default="admin", show_default=True, type=click.Choice([role.value for role in Role]))
+@click.option("--tenant", "tenants", multiple=True, help="A tenant that a key of role tenant is for; repeatable.")
+@click.option("--write", is_flag=True, help="Let a key of role tenant change its tenants, too.")
+@click.option("--expires-at", help="When it ends to be valid, such as 2099-01-31T12:00:00Z.")
+@click.option("--description", default="", help="What it is for.")
+def create_key(role: str, tenants: tuple[str, ...], write: bool, expires_at: str | None, description: str) -> None:
+    """Make a key in the database and print it; it can't be shown again."""
+    values = {"role": role, "may_write": write, "expires_at": expires_at, "description": description}
+    try:
+        new = NewKey.model_validate({**values, "tenants": list(tenants) or None})
+        with _database_errors():
+            click.echo(asyncio.run(_create_key(_settings(), new)))
+    except ValidationError as error:
+        raise click.ClickException("\n".join(item["msg"] for item in error.errors())) from error
+    except Problem as problem:
+        details = [problem.detail, *(item.detail for item in problem.errors)]
+        raise click.ClickException("\n".join(details)) from problem
 
 
-async def _create_key(settings: Settings, description: str) -> str:
+async def _create_key(settings: Settings, new: NewKey) -> str:
     engine = create_engine(settings.database_url)
     try:
-        return await keys.create(create_sessions(engine), description)
+        caller = Caller("corspolicy keys create")
+        return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
     finally:
         await engine.dispose()
 

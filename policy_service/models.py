@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Index, Sequence, Text, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, Sequence, Text, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -62,11 +62,45 @@ class Publication(Base):
 
 
 class ApiKey(Base):
-    """A key to the API: only a digest of its secret part is kept."""
+    """A key to the API: only a hash of it is kept. It stays when it is revoked: changes name it."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index("api_keys_by_age", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     digest: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    tenants: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    may_write: Mapped[bool]
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    replaced_by: Mapped[str | None] = mapped_column(Text)
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class HashSecret(Base):
+    """What the hashes of keys are keyed with, together with CORSPOLICY_KEY_PEPPER. One row, made with the table."""
+
+    __tablename__ = "hash_secret"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class KeptAnswer(Base):
+    """What a request with an Idempotency-Key was answered, for those who repeat it."""
+
+    __tablename__ = "kept_answers"
+    __table_args__ = (Index("kept_answers_by_age", "created_at"),)
+
+    actor: Mapped[str] = mapped_column(Text, primary_key=True)
+    idempotency_key: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    status: Mapped[int]
+    headers: Mapped[dict[str, str]] = mapped_column(JSONB)
+    # Null where it held a secret.
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -13,8 +13,8 @@ from policy_service.problems import Problem
 MAX_PAGE = 500
 
 
-async def _read_json(request: Request) -> Any:
-    """The body as JSON values. Raises Problem: 413 if it is too large, 400 if it is not JSON."""
+async def _read_body(request: Request) -> bytes:
+    """Raises Problem 413 if the body is too large."""
     limit: int = request.app.state.settings.max_body_bytes
     body = bytearray()
     async for chunk in request.stream():
@@ -22,6 +22,14 @@ async def _read_json(request: Request) -> Any:
         if len(body) > limit:
             detail = f"The body is larger than {limit} bytes (CORSPOLICY_MAX_BODY_BYTES)."
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", detail)
+    return bytes(body)
+
+
+Body = Annotated[bytes, Depends(_read_body)]
+
+
+def _read_json(body: Body) -> Any:
+    """The body as JSON values. Raises Problem 400 if it is not JSON."""
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

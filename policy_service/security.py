@@ -1,39 +1,62 @@
-"""API keys: how they are made, stored and checked."""
+"""API keys: how they are made, read and hashed."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from typing import NamedTuple
+from zlib import crc32
 
-PREFIX = "cpk"
+from pydantic import SecretStr
+
+# cpk_<id>_<256 random bits><CRC-32 of all before>. Scanners know it by its form, and tell by the checksum what is none.
+_KEY = re.compile(r"(cpk_([0-9a-f]{12})_[0-9a-f]{64})([0-9a-f]{8})")
 
 
-class NewKey(NamedTuple):
-    """A key just made: `text` is shown once and not kept."""
+class KeyText(NamedTuple):
+    """A key as its owner has it."""
 
     id: str
     text: str
-    digest: str
 
 
-def generate_key() -> NewKey:
-    """A key of 256 random bits, `cpk_<id>_<secret>`; with that many, a plain digest cannot be searched."""
-    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
-    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}", _digest(secret))
+class MalformedKey(ValueError):
+    """A text that no key can be; says what is wrong with it."""
 
 
-def key_id_of(text: str) -> str | None:
-    """The public part of a key, or None if the text is not of a key's form."""
-    parts = text.split("_")
-    return parts[1] if len(parts) == 3 and parts[0] == PREFIX and parts[1].isalnum() and parts[1].isascii() else None
+def generate_key() -> KeyText:
+    """A new key."""
+    key_id = secrets.token_hex(6)
+    body = f"cpk_{key_id}_{secrets.token_hex(32)}"
+    return KeyText(key_id, body + _checksum(body))
 
 
-def matches(text: str, digest: str) -> bool:
-    """Whether `text` is the key whose digest is stored, in constant time."""
-    return hmac.compare_digest(_digest(text.rpartition("_")[2]), digest)
+def parse_key(text: str) -> KeyText:
+    """Raises MalformedKey for what needs no look into the database to be refused."""
+    found = _KEY.fullmatch(text)
+    if found is None:
+        raise MalformedKey("what was sent has not the form of a key, cpk_…")
+    if _checksum(found[1]) != found[3]:
+        raise MalformedKey("its checksum does not match, so it was mistyped or damaged")
+    return KeyText(found[2], text)
 
 
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+def hash_key(secret: bytes, pepper: SecretStr) -> bytes:
+    """What hashes are keyed with: a secret of the database, and the operator's pepper, which is not in it."""
+    return secret + pepper.get_secret_value().encode()
+
+
+def digest(key: KeyText, hashed_with: bytes) -> str:
+    """What is kept of a key: HMAC-SHA-256."""
+    return hmac.new(hashed_with, key.text.encode(), hashlib.sha256).hexdigest()
+
+
+def matches(key: KeyText, hashed_with: bytes, expected: str) -> bool:
+    """Whether `expected` is the digest of that key, in constant time."""
+    return hmac.compare_digest(digest(key, hashed_with), expected)
+
+
+def _checksum(body: str) -> str:
+    return f"{crc32(body.encode()):08x}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis.asyncio import Redis
 
@@ -20,6 +20,16 @@ class Settings(BaseSettings):
     """The largest request body that is read."""
     stream_length: int = Field(default=10_000, gt=0)
     """How many changes Redis keeps for clients that were away; one that missed more reads everything anew."""
+    key_pepper: SecretStr = SecretStr("")
+    """Goes into the hash of every key, beside a secret in the database: with it, whoever can write to the database
+    still cannot make a key. The same for all replicas and `corspolicy keys`; another one ends all keys."""
+    rate_limit_per_second: float = Field(default=100, gt=0)
+    """How many requests a key may send to one process, once it has sent as many at once as the next says."""
+    rate_limit_burst: int = Field(default=1000, ge=1)
+    failed_authentications_per_minute: int = Field(default=120, ge=1)
+    """How often a client's address may send a wrong key to one process."""
+    max_policies_per_tenant: int = Field(default=100, ge=1)
+    max_entries_per_policy: int = Field(default=1000, ge=1)
 
     @field_validator("redis_url")
     @classmethod

@@ -108,7 +108,7 @@ async def _prepare(settings: Settings, *, demo: bool) -> str | None:
                 await tenants.create(sessions, {"tenant": TENANT, "name": "Demo"}, caller)
                 body = {"allow_methods": ["PUT"], "max_age": 0}
                 await policies.put(sessions, TENANT, "default", body, Precondition("*"), caller)
-        return await keys.create_first(sessions, "made by corspolicy up")
+        return await keys.create_first(sessions, settings.key_pepper, caller)
     finally:
         await engine.dispose()
 

@@ -11,8 +11,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from policy_service import migrate
+from policy_service.callers import Caller, Role
 from policy_service.database import create_engine, create_sessions
 from policy_service.keys import service as keys
+from policy_service.keys.schemas import NewKey
 from policy_service.settings import Settings
 from tests import servers
 from tests.faults.table import RecoveryTable
@@ -72,9 +74,12 @@ def admin_key(database_url: str) -> str:
     """A new admin key in a database."""
 
     async def make() -> str:
-        engine = create_engine(Settings(database_url=database_url, redis_url="redis://unused").database_url)
+        settings = Settings(database_url=database_url, redis_url="redis://unused")
+        engine = create_engine(settings.database_url)
         try:
-            return await keys.create(create_sessions(engine), "made by a test")
+            new = NewKey(role=Role.ADMIN, description="made by a test")
+            caller = Caller("a test")
+            return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
         finally:
             await engine.dispose()
 

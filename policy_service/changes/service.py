@@ -10,6 +10,7 @@ from corspolicy.document import PLATFORM
 from corspolicy.names import is_slug
 from policy_service.callers import Caller
 from policy_service.changes import store
+from policy_service.changes.limits import check_limits
 from policy_service.database import Sessions
 from policy_service.models import Change
 from policy_service.problems import Problem
@@ -55,6 +56,7 @@ async def change_tenant(
         before, after = row.document, document.model_dump(mode="json")
         if after == before:
             return Changed(document, row.revision)
+        check_limits(caller.limits, StoredDocument.model_validate(before), document)
         row.revision = await store.next_revision(session)
         row.document = after
         record = Change(

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from policy_service.access import CallerOf, SessionsOf
+from policy_service.idempotency.route import IdempotentRoute
 from policy_service.policies import service as policies
 from policy_service.policies.schemas import (
     ENTRY_BODY,
@@ -20,7 +21,7 @@ from policy_service.policies.schemas import (
 from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
 
-router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES)
+router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
 
 
 @router.get("", operation_id="list_policies", tags=["policies"])

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Response
 
 from policy_service.access import CallerOf, SessionsOf
 from policy_service.changes.service import delete_tenant
+from policy_service.idempotency.route import IdempotentRoute
 from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
 from policy_service.tenants import service
 from policy_service.tenants.schemas import TENANT_BODY, TENANT_PATCH_BODY, ShownTenant, TenantPage
 
-router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES)
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
 
 
 @router.get("", operation_id="list_tenants")

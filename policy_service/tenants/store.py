@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -22,6 +22,12 @@ async def lock(session: AsyncSession, scope: Scope, slug: str) -> Tenant | None:
     """The tenant, its row locked until the transaction ends."""
     query = select(Tenant).where(Tenant.slug == slug, scope.where(Tenant.slug)).with_for_update()
     return (await session.execute(query)).scalar_one_or_none()
+
+
+async def known(session: AsyncSession, scope: Scope, slugs: Collection[str]) -> set[str]:
+    """Those of the slugs that are tenants'."""
+    query = select(Tenant.slug).where(Tenant.slug.in_(slugs), scope.where(Tenant.slug))
+    return set((await session.execute(query)).scalars())
 
 
 async def insert_if_absent(session: AsyncSession, slug: str) -> Tenant | None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
 
 import httpx
 from sqlalchemy import text
@@ -105,6 +106,13 @@ def together(number: int, call: Callable[[int], T]) -> list[T]:
 
     with ThreadPoolExecutor(number) as threads:
         return list(threads.map(start, range(number)))
+
+
+def forged(key: str, **parts: str) -> str:
+    """That key with another `id` or `secret`, and the checksum that belongs to them."""
+    _, key_id, rest = key.split("_")
+    body = f"cpk_{parts.get('id', key_id)}_{parts.get('secret', rest[:64])}"
+    return f"{body}{crc32(body.encode()):08x}"
 
 
 def driver_url(database_url: str) -> str:

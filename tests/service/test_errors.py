@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.helpers import Operation, problem, raw
+from tests.service.helpers import Operation, forged, problem, raw
 from tests.support import Api, Process
 
 LIMIT = 1024 * 1024
@@ -21,6 +21,8 @@ WRITES = [
     ("POST", "/v1/tenants/platform/policies/default/origins"),
     ("PATCH", "/v1/tenants/platform/policies/default/origins/x"),
     ("POST", "/v1/decisions"),
+    ("POST", "/v1/keys"),
+    ("POST", "/v1/keys/self/rotate"),
 ]
 
 
@@ -36,7 +38,17 @@ def test_the_wrong_secret_of_a_right_id_and_the_right_one_in_any_case_of_bearer(
     assert _get(http, f"Bearer {key}") == 200
     assert _get(http, f"bearer {key}") == 200
     flipped = key[:-1] + ("0" if key[-1] != "0" else "1")
-    for wrong in (flipped, key[:-1], key + "0", key.upper(), key.rpartition("_")[0] + "_", f"{key}_", f"{key} x"):
+    for wrong in (
+        flipped,
+        forged(key, secret="0" * 64),
+        forged(key, id="0" * 12),
+        key[:-1],
+        key + "0",
+        key.upper(),
+        key.rpartition("_")[0] + "_",
+        f"{key}_",
+        f"{key} x",
+    ):
         assert _get(http, f"Bearer {wrong}") == 401, wrong
 
 
@@ -66,7 +78,12 @@ def test_whoever_has_no_valid_key_is_told_to_send_one_and_nothing_else(
 def test_every_operation_asks_for_the_key_before_anything_else(http: httpx.Client, operations: list[Operation]) -> None:
     for method, template, _ in operations:
         if template.startswith("/v1/"):
-            path = template.replace("{tenant}", "\N{CRAB}").replace("{service}", "A").replace("{entry}", "x")
+            path = (
+                template.replace("{tenant}", "\N{CRAB}")
+                .replace("{service}", "A")
+                .replace("{entry}", "x")
+                .replace("{key}", "x")
+            )
             for content in (b"{", b"{}", b"x" * (LIMIT + 1) if template == "/v1/tenants" else b""):
                 problem(_send(http, method, f"{path}?limit=x", None, content=content), 401, "unauthorized")
 

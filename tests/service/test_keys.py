@@ -1,8 +1,9 @@
-"""API keys: made on the command line, kept as a digest, never in a log."""
+"""API keys: made on the command line, kept as a keyed hash, never in a log."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import re
 import signal
@@ -10,17 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from policy_service import embedded
 from tests.conftest import admin_key
-from tests.service.helpers import execute, problem, rows
-from tests.support import Process, free_port, wait_until
+from tests.service.helpers import execute, forged, problem, rows
+from tests.support import Process, free_port, running, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("corspolicy"))
-KEY = re.compile(r"cpk_([0-9a-f]{12})_([0-9a-f]{64})")
+KEY = re.compile(r"cpk_([0-9a-f]{12})_([0-9a-f]{64})[0-9a-f]{8}")
 
 
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,14 +54,77 @@ def test_a_key_made_on_the_command_line_opens_the_api_and_signs_what_it_changes(
     assert actors == [(f"key:{key_id}",)] * 2
 
 
-def test_only_a_digest_of_the_key_is_kept(service: Process, made: tuple[str, str]) -> None:
+def test_only_a_keyed_hash_of_the_key_is_kept(service: Process, made: tuple[str, str]) -> None:
     key, key_id = made
-    secret = key.rpartition("_")[2]
     database_url = service.environment["CORSPOLICY_DATABASE_URL"]
-    kept = rows(database_url, f"SELECT digest, description FROM api_keys WHERE id = '{key_id}'")
-    assert kept == [(hashlib.sha256(secret.encode()).hexdigest(), "for CI ❤")]
-    for table in ("api_keys", "tenants", "changes", "publication"):
-        assert secret not in repr(rows(database_url, f"SELECT t::text FROM {table} t"))
+    [(secret,)] = rows(database_url, "SELECT secret FROM hash_secret")
+    assert len(secret) == 32
+    [(kept, description)] = rows(database_url, f"SELECT digest, description FROM api_keys WHERE id = '{key_id}'")
+    assert kept == hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()
+    assert description == "for CI ❤"
+    for (table,) in rows(database_url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        assert key.split("_")[2][:64] not in repr(rows(database_url, f"SELECT t::text FROM {table} t")), table
+
+
+def test_with_a_pepper_whoever_can_write_to_the_database_still_cannot_make_a_key(service: Process) -> None:
+    environment = {**service.environment, "CORSPOLICY_KEY_PEPPER": "not in the database"}
+    with running("policy_service.app:create_app", environment) as peppered:
+        for environment, statuses in ((peppered.environment, (200, 401)), (service.environment, (401, 200))):
+            key = _run("keys", "create", **environment).stdout.strip()
+            answers = [
+                httpx.get(f"{process.url}/v1/tenants", headers={"Authorization": f"Bearer {key}"})
+                for process in (peppered, service)
+            ]
+            assert tuple(answer.status_code for answer in answers) == statuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ((), {"role": "admin", "tenants": None, "may_write": True, "expires_at": None}),
+        (("--role", "reader"), {"role": "reader", "tenants": None, "may_write": False}),
+        (("--role", "tenant", "--tenant", "platform"), {"role": "tenant", "tenants": ["platform"], "may_write": False}),
+        (
+            ("--role", "tenant", "--tenant", "platform", "--write", "--expires-at", "2099-01-31T12:00:00+01:00"),
+            {"role": "tenant", "may_write": True, "expires_at": "2099-01-31T11:00:00Z"},
+        ),
+    ],
+)
+def test_the_command_makes_keys_of_every_role(
+    service: Process, arguments: tuple[str, ...], shown: dict[str, Any]
+) -> None:
+    key = _run("keys", "create", *arguments, **service.environment).stdout.strip()
+    answer = httpx.get(f"{service.url}/v1/keys/self", headers={"Authorization": f"Bearer {key}"}).json()
+    assert answer["created_by"] == "corspolicy keys create"
+    assert shown.items() <= answer.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--role", "root"), "not one of 'admin', 'tenant', 'reader'"),
+        (("--role", "tenant"), "needs tenants"),
+        (("--role", "tenant", "--tenant", "nobody-here"), "There is no tenant 'nobody-here'"),
+        (("--role", "tenant", "--tenant", "A"), "lower-case letters"),
+        (("--tenant", "platform"), "only a key of role tenant"),
+        (("--role", "reader", "--write"), "only a key of role tenant"),
+        (("--expires-at", "2001-01-31T12:00:00Z"), "in the future"),
+        (("--expires-at", "9999-12-31T23:59:59-23:59"), "in the future"),
+        (("--expires-at", "2099-01-31T12:00:00"), "timezone"),
+        (("--description", "x" * 201), "at most 200"),
+        (("--description", "a\nb"), "printable"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_makes_no_key(
+    service: Process, arguments: tuple[str, ...], message: str
+) -> None:
+    database_url = service.environment["CORSPOLICY_DATABASE_URL"]
+    before = rows(database_url, "SELECT id FROM api_keys ORDER BY id")
+    done = _run("keys", "create", *arguments, **service.environment)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert rows(database_url, "SELECT id FROM api_keys ORDER BY id") == before
 
 
 def test_every_key_is_another_one(database_url: str) -> None:
@@ -101,7 +166,7 @@ def url(database_url: str, redis_url: str, log: Path) -> Iterator[str]:
 
 def test_no_key_is_ever_in_the_log_not_even_of_an_unexpected_error(url: str, database_url: str, log: Path) -> None:
     key = admin_key(database_url)
-    wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+    wrong = forged(key, secret="0" * 64)
     with httpx.Client(base_url=url) as http:
         for value, status in ((key, 200), (wrong, 401), (f"{key} ", 200), (f"{key}_", 401)):
             answer = http.get("/v1/tenants", headers={"Authorization": f"Bearer {value}".strip()})

@@ -1,0 +1,75 @@
+"""/v1/keys"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+from pydantic import ValidationError
+
+from policy_service.access import CallerOf, SessionsOf, SettingsOf
+from policy_service.idempotency.route import IdempotentRoute
+from policy_service.keys import service
+from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
+from policy_service.problems import PROBLEM_RESPONSES, validation_problem
+from policy_service.requests import Cursor, JsonBody, Limit, body_schema
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
+
+
+@router.get("", operation_id="list_keys")
+async def list_keys(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100) -> KeyPage:
+    """All keys, also those that ended, the newest first."""
+    return await service.page(sessions, cursor, limit, caller)
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    operation_id="create_key",
+    openapi_extra=body_schema(NewKey.model_json_schema()),
+)
+async def create_key(
+    sessions: SessionsOf, settings: SettingsOf, caller: CallerOf, body: JsonBody, response: Response
+) -> CreatedKey:
+    """Make a key. The answer is the only one that shows it."""
+    try:
+        new = NewKey.model_validate(body)
+    except ValidationError as error:
+        raise validation_problem(error) from error
+    return _created(response, await service.create(sessions, settings.key_pepper, new, caller))
+
+
+@router.get("/{key}", operation_id="get_key")
+async def get_key(sessions: SessionsOf, caller: CallerOf, key: str) -> ShownKey:
+    """One key, by its id; `self` is the one that you send, which every key may see."""
+    return await service.read(sessions, key, caller)
+
+
+@router.post(
+    "/{key}/rotate",
+    status_code=HTTPStatus.CREATED,
+    operation_id="rotate_key",
+    openapi_extra=body_schema(Rotation.model_json_schema()),
+)
+async def rotate_key(
+    sessions: SessionsOf, settings: SettingsOf, caller: CallerOf, key: str, body: JsonBody, response: Response
+) -> CreatedKey:
+    """Make a key of the same rights; the old one stays valid for a day, or as long as you say."""
+    try:
+        rotation = Rotation.model_validate(body)
+    except ValidationError as error:
+        raise validation_problem(error) from error
+    return _created(response, await service.rotate(sessions, settings.key_pepper, key, rotation, caller))
+
+
+@router.delete("/{key}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, operation_id="revoke_key")
+async def revoke_key(sessions: SessionsOf, caller: CallerOf, key: str) -> None:
+    """End a key at once and for good. The last admin key can't be revoked."""
+    await service.revoke(sessions, key, caller)
+
+
+def _created(response: Response, created: CreatedKey) -> CreatedKey:
+    response.headers["Location"] = f"/v1/keys/{created.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return created
