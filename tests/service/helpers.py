@@ -108,6 +108,19 @@ def together(number: int, call: Callable[[int], T]) -> list[T]:
         return list(threads.map(start, range(number)))
 
 
+def new_key(api: Api, **values: Any) -> dict[str, Any]:
+    """A key just made, as the API shows it."""
+    answer = api.http.post("/v1/keys", json=values)
+    assert answer.status_code == 201, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+def client_with(api: Api, key: str) -> httpx.Client:
+    """A client of the same service with another key."""
+    return httpx.Client(base_url=api.http.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+
+
 def forged(key: str, **parts: str) -> str:
     """That key with another `id` or `secret`, and the checksum that belongs to them."""
     _, key_id, rest = key.split("_")
