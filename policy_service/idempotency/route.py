@@ -65,7 +65,8 @@ async def _claim(
     sessions = request.state.sessions = sessions_within(connection)
     fingerprint = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body)
     claim = request.state.claim = _Claim(sessions, caller.actor, key, fingerprint.hexdigest())
-    async with sessions() as session:
+    # Committed, not left: the lock would go with the savepoint.
+    async with sessions.begin() as session:
         if not await store.try_lock(session, claim.actor, key):
             detail = f"A request with this {HEADER} is in progress: try again."
             raise Problem(HTTPStatus.CONFLICT, "request-in-progress", detail, headers={"Retry-After": "1"})
