@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from policy_service.database import Sessions
 from policy_service.idempotency import store
 
@@ -21,6 +19,7 @@ async def clean_forever(sessions: Sessions) -> None:
         try:
             async with sessions.begin() as session:
                 await store.clean(session)
-        except (SQLAlchemyError, OSError) as error:
-            logger.warning("kept answers are not cleaned, which is tried again: %s", type(error).__name__)
+        except Exception as error:
+            # Whatever it is: ended by it, this would leave everything that is kept for ever.
+            logger.warning("kept answers are not deleted, which is tried again: %s", type(error).__name__)
         await asyncio.sleep(INTERVAL_SECONDS)

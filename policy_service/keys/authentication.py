@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from policy_service.buckets import TokenBuckets
 from policy_service.callers import EVERYTHING, Caller, Limits, Role, Scope
 from policy_service.database import Sessions
@@ -69,9 +67,9 @@ class Authenticator:
             try:
                 async with self._sessions.begin() as session:
                     await store.note_use(session, used, USE_INTERVAL)
-            except (SQLAlchemyError, OSError) as error:
-                # The next request with the key asks for it again.
-                logger.debug("the last use of keys is not noted: %s", error)
+            except Exception as error:
+                # Whatever it is: the next request with the key asks for it again.
+                logger.debug("the last use of keys is not noted: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _find(self, text: str) -> ApiKey:
@@ -104,7 +102,9 @@ def _network(host: str) -> str:
         address = ip_address(host)
     except ValueError:
         return host
-    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else host
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(ip_network((address, 64), strict=False))
+    return host
 
 
 def _unauthorized(detail: str) -> Problem:
