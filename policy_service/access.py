@@ -1,22 +1,26 @@
-"""What routes get of the application, and who calls."""
+"""What routes get of the application, who calls, and what is asked with a change."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import unquote
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from redis.asyncio import Redis
 
 from policy_service.callers import Caller
+from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions
 from policy_service.keys.authentication import Authenticator
 from policy_service.problems import Problem
+from policy_service.requests import IfMatch
 from policy_service.settings import Settings
 
 MAX_SUBJECT_LENGTH = 200
+MAX_REASON_LENGTH = 500
 
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
@@ -62,3 +66,36 @@ async def _caller(
 
 
 CallerOf = Annotated[Caller, Depends(_caller)]
+
+
+def _change_request(
+    caller: CallerOf,
+    if_match: IfMatch,
+    reason: Annotated[
+        str | None,
+        Header(alias="Corspolicy-Reason", description="why, for the history; UTF-8, percent-encoded where need be"),
+    ] = None,
+    dry_run: Annotated[bool, Query(description="write nothing: answer what the change would do")] = False,
+    confirm: Annotated[
+        bool, Query(description="make the change even if it takes away more than half of a policy's origins")
+    ] = False,
+) -> ChangeRequest:
+    return ChangeRequest(caller, if_match, None if reason is None else _reason(reason), dry_run, confirm)
+
+
+def _reason(header: str) -> str:
+    try:
+        # The bytes of a header come as Latin-1, whatever they are.
+        reason = unquote(header.encode("latin-1").decode(), errors="strict")
+    except UnicodeDecodeError:
+        reason = ""
+    if not 0 < len(reason) <= MAX_REASON_LENGTH or not reason.isprintable():
+        detail = (
+            f"Corspolicy-Reason is a text of 1 to {MAX_REASON_LENGTH} printable characters, in UTF-8 and "
+            "percent-encoded where it is not ASCII."
+        )
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-reason", detail)
+    return reason
+
+
+ChangeRequestOf = Annotated[ChangeRequest, Depends(_change_request)]

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from policy_service import health
+from policy_service.changes.dry_run import install_dry_run_handler
 from policy_service.database import create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
+    install_dry_run_handler(app)
     routers = (tenants.router, policies.router, decisions.router, fleet.router, keys.router, health.router)
     for router in routers:
         app.include_router(router)

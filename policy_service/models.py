@@ -24,11 +24,13 @@ class Tenant(Base):
     """A tenant's current document. It is small and always read and written whole, hence one JSON value."""
 
     __tablename__ = "tenants"
+    __table_args__ = (Index("tenants_by_expiry", "next_expiry", postgresql_where=text("next_expiry IS NOT NULL")),)
 
     # Byte order, so that pages follow the same order in every database.
     slug: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    next_expiry: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
@@ -39,16 +41,27 @@ class Change(Base):
     __table_args__ = (
         Index("changes_unpublished", "revision", postgresql_where=text("published_at IS NULL")),
         Index("changes_by_tenant", "tenant", "revision"),
+        Index("changes_by_actor", "actor", "revision"),
+        Index("changes_by_subject", "subject", "revision"),
+        Index("changes_by_time", "created_at"),
+        Index("changes_by_position", "position", unique=True),
     )
 
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     tenant: Mapped[str] = mapped_column(Text)
     actor: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str | None] = mapped_column(Text)
     action: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    # Kept, so that a page of the history need not read two documents for each of its changes.
+    difference: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    omitted: Mapped[int] = mapped_column(server_default=text("0"))
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     published_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Given by the publisher, one at a time: unlike revisions, positions become visible in their order.
+    position: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Publication(Base):

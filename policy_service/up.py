@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from policy_service import embedded, migrate
 from policy_service.callers import Caller
+from policy_service.changes.request import ChangeRequest
 from policy_service.database import create_engine, create_sessions
 from policy_service.demo.api import TENANT
 from policy_service.embedded import EmbeddedError, Family
@@ -101,14 +102,14 @@ async def _prepare(settings: Settings, *, demo: bool) -> str | None:
     """Make the admin key and the demo's tenant where there are none yet; returns a key just made."""
     engine = create_engine(settings.database_url)
     sessions = create_sessions(engine)
-    caller = Caller("corspolicy up")
+    asked = ChangeRequest(Caller("corspolicy up"), Precondition("*"))
     try:
         if demo:
             with contextlib.suppress(Problem):
-                await tenants.create(sessions, {"tenant": TENANT, "name": "Demo"}, caller)
+                await tenants.create(sessions, {"tenant": TENANT, "name": "Demo"}, asked)
                 body = {"allow_methods": ["PUT"], "max_age": 0}
-                await policies.put(sessions, TENANT, "default", body, Precondition("*"), caller)
-        return await keys.create_first(sessions, settings.key_pepper, caller)
+                await policies.put(sessions, TENANT, "default", body, asked)
+        return await keys.create_first(sessions, settings.key_pepper, asked.caller)
     finally:
         await engine.dispose()
 

@@ -116,10 +116,15 @@ class Api:
         assert self.http.post("/v1/tenants", json={"tenant": tenant}).status_code == 201
         return tenant
 
+    def delete_tenant(self, tenant: str) -> None:
+        """Delete a tenant, whatever it has."""
+        answer = self.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}, params={"confirm": "true"})
+        assert answer.status_code == 204, answer.text
+
     def put_policy(self, tenant: str, values: dict[str, Any], service: str = "default") -> httpx.Response:
         """Write a policy, whatever is there."""
         path = f"/v1/tenants/{tenant}/policies/{service}"
-        return self.http.put(path, json=values, headers={"If-Match": "*"})
+        return self.http.put(path, json=values, headers={"If-Match": "*"}, params={"confirm": "true"})
 
     def allow(self, tenant: str, pattern: str, service: str = "default") -> dict[str, Any]:
         """Admit an origin; returns the entry."""
@@ -130,7 +135,8 @@ class Api:
 
     def remove(self, tenant: str, entry: str, service: str = "default") -> None:
         """Take an origin back."""
-        answer = self.http.delete(f"/v1/tenants/{tenant}/policies/{service}/origins/{entry}")
+        path = f"/v1/tenants/{tenant}/policies/{service}/origins/{entry}"
+        answer = self.http.delete(path, params={"confirm": "true"})
         assert answer.status_code == 204, answer.text
 
 

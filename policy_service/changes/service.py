@@ -1,29 +1,37 @@
-"""The one way in which anything changes: lock, compare, write the state and its record, all or nothing."""
+"""The one way in which anything changes: lock, compare, ask back, write the state and its record, all or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
 from corspolicy.document import PLATFORM
 from corspolicy.names import is_slug
-from policy_service.callers import Caller
 from policy_service.changes import store
+from policy_service.changes.difference import compare
+from policy_service.changes.dry_run import DryRunDone
 from policy_service.changes.limits import check_limits
-from policy_service.database import Sessions
-from policy_service.models import Change
-from policy_service.problems import Problem
-from policy_service.requests import Precondition
+from policy_service.changes.losses import confirmation_required, losses
+from policy_service.changes.request import ChangeRequest
+from policy_service.changes.schemas import MAX_DIFFERENCE, Difference, DryRun
+from policy_service.database import Session, Sessions
+from policy_service.models import Change, Tenant
+from policy_service.problems import ErrorItem, Problem
 from policy_service.tenants import store as tenants
 from policy_service.tenants.schemas import StoredDocument
 
 
 class Changed(NamedTuple):
-    """A tenant's document after a change, and the revision that it is at."""
+    """A tenant's document after a change (an empty one after its deletion), the revision that it is at, and how it
+    came to be."""
 
     document: StoredDocument
     revision: int
+    warnings: Sequence[ErrorItem]
+    difference: Sequence[Difference]
+    omitted: int
 
 
 def unknown_tenant(tenant: str) -> Problem:
@@ -35,79 +43,107 @@ async def change_tenant(
     sessions: Sessions,
     tenant: str,
     *,
-    caller: Caller,
+    asked: ChangeRequest,
     action: str,
-    change: Callable[[StoredDocument], StoredDocument],
+    change: Callable[[StoredDocument], Sequence[ErrorItem]],
     precondition: Callable[[StoredDocument, int], None] | None = None,
 ) -> Changed:
     """Change an existing tenant's document, in one transaction with the record of it.
 
-    `change` gets a copy of the document, may refuse by raising Problem, and returns the new one; if that is equal to
-    the old one, no revision is made. `precondition` sees the document and its revision first.
+    `change` gets a copy of the document, changes it or refuses by raising Problem, and returns its warnings; if the
+    document is equal to the old one then, no revision is made. `precondition` sees the document and its revision first.
     """
-    caller.require_write(tenant)
+    asked.caller.require_write(tenant)
     async with sessions.begin() as session:
-        row = None if not is_slug(tenant) else await tenants.lock(session, caller.scope, tenant)
+        row = None if not is_slug(tenant) else await tenants.lock(session, asked.caller.scope, tenant)
         if row is None:
             raise unknown_tenant(tenant)
+        before, after = (StoredDocument.model_validate(row.document) for _ in range(2))
         if precondition is not None:
-            precondition(StoredDocument.model_validate(row.document), row.revision)
-        document = change(StoredDocument.model_validate(row.document))
-        before, after = row.document, document.model_dump(mode="json")
-        if after == before:
-            return Changed(document, row.revision)
-        check_limits(caller.limits, StoredDocument.model_validate(before), document)
-        row.revision = await store.next_revision(session)
-        row.document = after
-        record = Change(
-            revision=row.revision, tenant=tenant, actor=caller.actor, action=action, before=before, after=after
-        )
-        await store.record(session, record)
-        return Changed(document, row.revision)
+            precondition(before, row.revision)
+        warnings = change(after)
+        return await _settle(session, asked, action, row, before, after, warnings)
 
 
-async def create_tenant(sessions: Sessions, tenant: str, document: StoredDocument, *, caller: Caller) -> Changed | None:
+async def create_tenant(
+    sessions: Sessions, tenant: str, document: StoredDocument, *, asked: ChangeRequest
+) -> Changed | None:
     """Create a tenant with its first document; None if there is one of that slug."""
-    caller.require_admin()
+    asked.caller.require_admin()
     async with sessions.begin() as session:
         row = await tenants.insert_if_absent(session, tenant)
         if row is None:
             return None
-        row.revision = await store.next_revision(session)
-        row.document = document.model_dump(mode="json")
-        record = Change(
-            revision=row.revision,
-            tenant=tenant,
-            actor=caller.actor,
-            action="tenant.create",
-            before=None,
-            after=row.document,
-        )
-        await store.record(session, record)
-        return Changed(document, row.revision)
+        return await _settle(session, asked, "tenant.create", row, None, document)
 
 
-async def delete_tenant(sessions: Sessions, tenant: str, if_match: Precondition, *, caller: Caller) -> int:
+async def delete_tenant(sessions: Sessions, tenant: str, *, asked: ChangeRequest) -> int:
     """Delete a tenant with all its policies; returns the revision that says so."""
-    if caller.scope.covers(tenant):
-        caller.require_admin()
+    scope = asked.caller.scope
+    if scope.covers(tenant):
+        asked.caller.require_admin()
     async with sessions.begin() as session:
-        row = None if not is_slug(tenant) else await tenants.lock(session, caller.scope, tenant)
+        row = None if not is_slug(tenant) else await tenants.lock(session, scope, tenant)
         if row is None:
             raise unknown_tenant(tenant)
         if tenant == PLATFORM:
             detail = "The platform tenant holds what applies to all tenants and cannot be deleted; empty its policies."
             raise Problem(HTTPStatus.CONFLICT, "reserved-tenant", detail)
-        if_match.require(row.revision)
-        revision = await store.next_revision(session)
-        record = Change(
-            revision=revision,
-            tenant=tenant,
-            actor=caller.actor,
-            action="tenant.delete",
-            before=row.document,
-            after=None,
+        asked.if_match.require(row.revision)
+        before = StoredDocument.model_validate(row.document)
+        return (await _settle(session, asked, "tenant.delete", row, before, None)).revision
+
+
+async def _settle(
+    session: Session,
+    asked: ChangeRequest,
+    action: str,
+    row: Tenant,
+    before: StoredDocument | None,
+    after: StoredDocument | None,
+    warnings: Sequence[ErrorItem] = (),
+) -> Changed:
+    """Write the new state of a locked tenant and the record of it; where nothing differs, nothing is written.
+
+    Raises Problem 409 for a loss that was not confirmed, and DryRunDone where all the rest was only tried.
+    """
+    if after is not None:
+        check_limits(asked.caller.limits, before or StoredDocument(), after)
+    difference = list(compare(before, after))
+    shown, omitted = difference[:MAX_DIFFERENCE], len(difference[MAX_DIFFERENCE:])
+    lost = [] if asked.is_confirmed else losses(before, after, datetime.now(UTC))
+    if asked.is_dry_run:
+        outcome = DryRun(
+            tenant=row.slug,
+            revision=None if before is None else row.revision,
+            document=after,
+            difference=shown,
+            omitted=omitted,
+            warnings=list(warnings),
+            problems=lost,
         )
+        raise DryRunDone(outcome)
+    changed = Changed(after or StoredDocument(), row.revision, warnings, shown, omitted)
+    if after == before:
+        return changed
+    if lost:
+        raise confirmation_required(lost)
+    revision = await store.next_revision(session)
+    record = Change(
+        revision=revision,
+        tenant=row.slug,
+        actor=asked.caller.actor,
+        subject=asked.caller.subject,
+        action=action,
+        reason=asked.reason,
+        difference=[item.model_dump(mode="json") for item in shown],
+        omitted=omitted,
+        before=row.document or None,
+    )
+    if after is None:
         await session.delete(row)
-        await store.record(session, record)
-        return revision
+    else:
+        record.after = row.document = after.model_dump(mode="json")
+        row.revision, row.next_expiry = revision, after.next_expiry()
+    await store.record(session, record)
+    return changed._replace(revision=revision)

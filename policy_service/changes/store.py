@@ -47,9 +47,19 @@ async def unpublished(connection: AsyncConnection, limit: int) -> list[Unpublish
 
 
 async def mark_published(connection: AsyncConnection, revisions: Sequence[int]) -> None:
-    """Note that Redis has these changes."""
+    """Note that Redis has these changes, and number them in this order.
+
+    Only the leader marks, over the connection that holds its lock. So one marking ends before another begins, and
+    whoever has read a position can be sure that no lower one will still appear.
+    """
+    last = select(func.coalesce(func.max(Change.position), 0)).scalar_subquery()
+    number = func.row_number().over(order_by=Change.revision)
+    numbered = select(Change.revision, (last + number).label("position")).where(Change.revision.in_(revisions))
+    marked = numbered.subquery()
     await connection.execute(
-        update(Change).where(Change.revision.in_(revisions)).values(published_at=func.clock_timestamp())
+        update(Change)
+        .where(Change.revision == marked.c.revision)
+        .values(published_at=func.clock_timestamp(), position=marked.c.position)
     )
 
 

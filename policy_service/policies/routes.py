@@ -6,7 +6,9 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from policy_service.access import CallerOf, SessionsOf
+from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
+from policy_service.changes.dry_run import DRY_RUN
+from policy_service.changes.schemas import DryRun
 from policy_service.idempotency.route import IdempotentRoute
 from policy_service.policies import service as policies
 from policy_service.policies.schemas import (
@@ -19,7 +21,7 @@ from policy_service.policies.schemas import (
     ShownPolicy,
 )
 from policy_service.problems import PROBLEM_RESPONSES
-from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
+from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
 
 router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
 
@@ -45,19 +47,19 @@ async def get_policy(
     operation_id="put_policy",
     tags=["policies"],
     openapi_extra=body_schema(POLICY_BODY),
+    response_model=ShownPolicy | DryRun,
     responses={201: {"model": ShownPolicy, "description": "Created"}},
 )
 async def put_policy(
     sessions: SessionsOf,
-    caller: CallerOf,
+    asked: ChangeRequestOf,
     tenant: str,
     service: str,
     body: JsonBody,
-    if_match: IfMatch,
     response: Response,
 ) -> ShownPolicy:
     """Write a policy whole. One for a named service stands instead of the default, it does not add to it."""
-    written = await policies.put(sessions, tenant, service, body, if_match, caller)
+    written = await policies.put(sessions, tenant, service, body, asked)
     response.headers["ETag"] = etag(written.policy.revision)
     response.status_code = HTTPStatus.CREATED if written.is_new else HTTPStatus.OK
     return written.policy
@@ -69,12 +71,13 @@ async def put_policy(
     response_class=Response,
     operation_id="delete_policy",
     tags=["policies"],
+    responses=DRY_RUN,
 )
 async def delete_policy(
-    sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, if_match: IfMatch, response: Response
+    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, service: str, response: Response
 ) -> None:
     """Delete a policy. The ETag is the revision of the tenant's document without it."""
-    response.headers["ETag"] = etag(await policies.delete(sessions, tenant, service, if_match, caller))
+    response.headers["ETag"] = etag(await policies.delete(sessions, tenant, service, asked))
 
 
 @router.get("/{service}/origins", operation_id="list_origins", tags=["origins"])
@@ -90,19 +93,19 @@ async def list_origins(
     operation_id="add_origin",
     tags=["origins"],
     openapi_extra=body_schema(ENTRY_BODY),
+    response_model=ShownEntry | DryRun,
     responses={201: {"model": ShownEntry, "description": "Created"}},
 )
 async def add_origin(
     sessions: SessionsOf,
-    caller: CallerOf,
+    asked: ChangeRequestOf,
     tenant: str,
     service: str,
     body: JsonBody,
-    if_match: IfMatch,
     response: Response,
 ) -> ShownEntry:
     """Admit an origin: 201 with the new entry, or 200 with the one that is there."""
-    added = await policies.add_origin(sessions, tenant, service, body, if_match, caller)
+    added = await policies.add_origin(sessions, tenant, service, body, asked)
     response.headers["ETag"] = etag(added.entry.revision)
     response.headers["Location"] = f"/v1/tenants/{tenant}/policies/{service}/origins/{added.entry.id}"
     response.status_code = HTTPStatus.CREATED if added.is_new else HTTPStatus.OK
@@ -114,19 +117,19 @@ async def add_origin(
     operation_id="update_origin",
     tags=["origins"],
     openapi_extra=body_schema(ENTRY_PATCH_BODY),
+    response_model=ShownEntry | DryRun,
 )
 async def update_origin(
     sessions: SessionsOf,
-    caller: CallerOf,
+    asked: ChangeRequestOf,
     tenant: str,
     service: str,
     entry: str,
     body: JsonBody,
-    if_match: IfMatch,
     response: Response,
 ) -> ShownEntry:
     """Change the note or the expiry of an entry; null clears it."""
-    updated = await policies.update_origin(sessions, tenant, service, entry, body, if_match, caller)
+    updated = await policies.update_origin(sessions, tenant, service, entry, body, asked)
     response.headers["ETag"] = etag(updated.revision)
     return updated
 
@@ -137,9 +140,10 @@ async def update_origin(
     response_class=Response,
     operation_id="remove_origin",
     tags=["origins"],
+    responses=DRY_RUN,
 )
 async def remove_origin(
-    sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, entry: str, if_match: IfMatch, response: Response
+    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, service: str, entry: str, response: Response
 ) -> None:
     """Take an origin back. The ETag is the revision of the tenant's document without it."""
-    response.headers["ETag"] = etag(await policies.remove_origin(sessions, tenant, service, entry, if_match, caller))
+    response.headers["ETag"] = etag(await policies.remove_origin(sessions, tenant, service, entry, asked))

@@ -12,13 +12,13 @@ from corspolicy.names import is_service
 from corspolicy.policy import OriginEntry
 from corspolicy.validation import MAX_REPORTED, check
 from corspolicy.validation import Problem as PolicyProblem
-from policy_service.callers import Caller, Scope
+from policy_service.callers import Scope
+from policy_service.changes.request import ChangeRequest
 from policy_service.changes.service import change_tenant
 from policy_service.database import Sessions
 from policy_service.policies.hosts import is_public_suffix, to_ascii
 from policy_service.policies.schemas import Entry, EntryPage, PolicyPage, ShownEntry, ShownPolicy, StoredPolicy
 from policy_service.problems import ErrorItem, Problem
-from policy_service.requests import Precondition
 from policy_service.tenants.schemas import StoredDocument
 from policy_service.tenants.service import read_row
 
@@ -48,9 +48,7 @@ async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> S
     return _shown(tenant, service, document, row.revision)
 
 
-async def put(
-    sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, caller: Caller
-) -> Written:
+async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: ChangeRequest) -> Written:
     """Write a policy whole. Entries that stay keep their id and history."""
     if not is_service(service):
         detail = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
@@ -61,36 +59,34 @@ async def put(
         nonlocal was_there
         was_there = service in document.policies
         if was_there:
-            if_match.require(revision)
+            asked.if_match.require(revision)
         else:
-            if_match.check(revision)
+            asked.if_match.check(revision)
 
-    def change(document: StoredDocument) -> StoredDocument:
+    def change(document: StoredDocument) -> Sequence[ErrorItem]:
         known = {entry.pattern: entry for entry in document.policies.get(service, StoredPolicy()).allow_origins}
-        document.policies[service], warnings[:] = _build(body, known, caller.actor)
-        return document
+        document.policies[service], warnings = _build(body, known, asked.caller.actor)
+        return warnings
 
-    warnings: list[PolicyProblem] = []
     changed = await change_tenant(
-        sessions, tenant, caller=caller, action="policy.put", change=change, precondition=precondition
+        sessions, tenant, asked=asked, action="policy.put", change=change, precondition=precondition
     )
-    return Written(_shown(tenant, service, changed.document, changed.revision, warnings), not was_there)
+    return Written(_shown(tenant, service, changed.document, changed.revision, changed.warnings), not was_there)
 
 
-async def delete(sessions: Sessions, tenant: str, service: str, if_match: Precondition, caller: Caller) -> int:
+async def delete(sessions: Sessions, tenant: str, service: str, asked: ChangeRequest) -> int:
     """Delete a policy; returns the revision that says so."""
 
-    def change(document: StoredDocument) -> StoredDocument:
-        _require(document, tenant, service)
+    def change(document: StoredDocument) -> Sequence[ErrorItem]:
         del document.policies[service]
-        return document
+        return ()
 
     def precondition(document: StoredDocument, revision: int) -> None:
         _require(document, tenant, service)
-        if_match.require(revision)
+        asked.if_match.require(revision)
 
     changed = await change_tenant(
-        sessions, tenant, caller=caller, action="policy.delete", change=change, precondition=precondition
+        sessions, tenant, asked=asked, action="policy.delete", change=change, precondition=precondition
     )
     return changed.revision
 
@@ -114,48 +110,44 @@ class Added(NamedTuple):
     is_new: bool
 
 
-async def add_origin(
-    sessions: Sessions, tenant: str, service: str, body: Any, if_match: Precondition, caller: Caller
-) -> Added:
+async def add_origin(sessions: Sessions, tenant: str, service: str, body: Any, asked: ChangeRequest) -> Added:
     """Admit an origin. Where there is an entry of that pattern, it stays, and admits no shorter than asked for."""
     found: Entry | None = None
     added: Entry | None = None
-    warnings: Sequence[PolicyProblem] = ()
 
-    def change(document: StoredDocument) -> StoredDocument:
-        nonlocal found, added, warnings
+    def change(document: StoredDocument) -> Sequence[ErrorItem]:
+        nonlocal found, added
         policy = _require(document, tenant, service)
-        added, warnings = _build_entry(policy, body, caller.actor)
+        added, warnings = _build_entry(policy, body, asked.caller.actor)
         found = next((entry for entry in policy.allow_origins if entry.pattern == added.pattern), None)
         if found is None:
             policy.allow_origins.append(added)
         else:
             index = policy.allow_origins.index(found)
             found = policy.allow_origins[index] = _extended(found, added)
-        return document
+        return warnings
 
     changed = await change_tenant(
         sessions,
         tenant,
-        caller=caller,
+        asked=asked,
         action="origin.add",
         change=change,
-        precondition=lambda _, revision: if_match.check(revision),
+        precondition=lambda _, revision: asked.if_match.check(revision),
     )
     entry = found or added
     assert entry is not None
-    return Added(_shown_entry(entry, changed.revision, warnings), found is None)
+    return Added(_shown_entry(entry, changed.revision, changed.warnings), found is None)
 
 
 async def update_origin(
-    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, if_match: Precondition, caller: Caller
+    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, asked: ChangeRequest
 ) -> ShownEntry:
     """Change the note or the expiry of an entry."""
     updated: Entry | None = None
-    warnings: Sequence[PolicyProblem] = ()
 
-    def change(document: StoredDocument) -> StoredDocument:
-        nonlocal updated, warnings
+    def change(document: StoredDocument) -> Sequence[ErrorItem]:
+        nonlocal updated
         policy = _require(document, tenant, service)
         index = _index(policy, tenant, service, entry_id)
         old = policy.allow_origins[index]
@@ -164,49 +156,47 @@ async def update_origin(
             detail = "The body is an object with note and expires_at; to change the pattern, add another entry."
             pointer = "/pattern" if isinstance(body, dict) else ""
             raise _invalid([ErrorItem(code="not_patchable", pointer=pointer, detail=detail)])
-        built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, caller.actor)
+        built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, asked.caller.actor)
         updated = old.model_copy(update=built.model_dump(include=_EDITABLE))
         policy.allow_origins[index] = updated
-        return document
+        return warnings
 
     def precondition(document: StoredDocument, revision: int) -> None:
         _index(_require(document, tenant, service), tenant, service, entry_id)
-        if_match.require(revision)
+        asked.if_match.require(revision)
 
     changed = await change_tenant(
         sessions,
         tenant,
-        caller=caller,
+        asked=asked,
         action="origin.update",
         change=change,
         precondition=precondition,
     )
     assert updated is not None
-    return _shown_entry(updated, changed.revision, warnings)
+    return _shown_entry(updated, changed.revision, changed.warnings)
 
 
-async def remove_origin(
-    sessions: Sessions, tenant: str, service: str, entry_id: str, if_match: Precondition, caller: Caller
-) -> int:
+async def remove_origin(sessions: Sessions, tenant: str, service: str, entry_id: str, asked: ChangeRequest) -> int:
     """Take an entry back; returns the revision that says so."""
 
-    def change(document: StoredDocument) -> StoredDocument:
+    def change(document: StoredDocument) -> Sequence[ErrorItem]:
         policy = _require(document, tenant, service)
         del policy.allow_origins[_index(policy, tenant, service, entry_id)]
-        return document
+        return ()
 
     changed = await change_tenant(
         sessions,
         tenant,
-        caller=caller,
+        asked=asked,
         action="origin.remove",
         change=change,
-        precondition=lambda _, revision: if_match.check(revision),
+        precondition=lambda _, revision: asked.if_match.check(revision),
     )
     return changed.revision
 
 
-def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy, list[PolicyProblem]]:
+def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy, list[ErrorItem]]:
     """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong."""
     if isinstance(body, dict):
         # What was read can be written back.
@@ -226,10 +216,10 @@ def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy
         entries.append(entry)
     settings = checked.policy.to_json()
     warnings = [*checked.warnings, *_expired(entries, "/allow_origins/{}")]
-    return StoredPolicy(**{**settings, "allow_origins": entries}), warnings
+    return StoredPolicy(**{**settings, "allow_origins": entries}), [ErrorItem.of(warning) for warning in warnings]
 
 
-def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, Sequence[PolicyProblem]]:
+def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, list[ErrorItem]]:
     if not isinstance(body, dict):
         detail = 'The body is an object such as {"pattern": "https://app.example.com"}.'
         raise _invalid([ErrorItem(code="not_an_object", pointer="", detail=detail)])
@@ -241,7 +231,7 @@ def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, Se
         raise _invalid([ErrorItem.of(_in_entry(problem)) for problem in checked.problems])
     warnings = [_in_entry(problem) for problem in checked.warnings if problem.pointer.startswith("/allow_origins/0")]
     entry = _entry(checked.policy.allow_origins[0], body, actor)
-    return entry, [*warnings, *_expired([entry], "")]
+    return entry, [ErrorItem.of(warning) for warning in (*warnings, *_expired([entry], ""))]
 
 
 def _extended(entry: Entry, asked: Entry) -> Entry:
@@ -294,7 +284,7 @@ def _invalid(errors: list[ErrorItem]) -> Problem:
 
 
 def _shown(
-    tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[PolicyProblem] = ()
+    tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[ErrorItem] = ()
 ) -> ShownPolicy:
     policy = document.policies[service]
     return ShownPolicy.model_construct(
@@ -302,9 +292,9 @@ def _shown(
         tenant=tenant,
         service=service,
         revision=revision,
-        warnings=[ErrorItem.of(warning) for warning in warnings],
+        warnings=list(warnings),
     )
 
 
-def _shown_entry(entry: Entry, revision: int, warnings: Sequence[PolicyProblem]) -> ShownEntry:
-    return ShownEntry(**dict(entry), revision=revision, warnings=[ErrorItem.of(warning) for warning in warnings])
+def _shown_entry(entry: Entry, revision: int, warnings: Sequence[ErrorItem]) -> ShownEntry:
+    return ShownEntry(**dict(entry), revision=revision, warnings=list(warnings))

@@ -6,11 +6,13 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from policy_service.access import CallerOf, SessionsOf
+from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
+from policy_service.changes.dry_run import DRY_RUN
+from policy_service.changes.schemas import DryRun
 from policy_service.changes.service import delete_tenant
 from policy_service.idempotency.route import IdempotentRoute
 from policy_service.problems import PROBLEM_RESPONSES
-from policy_service.requests import Cursor, IfMatch, JsonBody, Limit, body_schema, etag
+from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
 from policy_service.tenants import service
 from policy_service.tenants.schemas import TENANT_BODY, TENANT_PATCH_BODY, ShownTenant, TenantPage
 
@@ -23,10 +25,18 @@ async def list_tenants(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = 
     return await service.page(sessions, caller.scope, cursor, limit)
 
 
-@router.post("", status_code=HTTPStatus.CREATED, operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY))
-async def create_tenant(sessions: SessionsOf, caller: CallerOf, body: JsonBody, response: Response) -> ShownTenant:
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    operation_id="create_tenant",
+    openapi_extra=body_schema(TENANT_BODY),
+    responses=DRY_RUN,
+)
+async def create_tenant(
+    sessions: SessionsOf, asked: ChangeRequestOf, body: JsonBody, response: Response
+) -> ShownTenant:
     """Create a tenant. Its default policy admits nobody until you add an origin."""
-    tenant = await service.create(sessions, body, caller)
+    tenant = await service.create(sessions, body, asked)
     response.headers["ETag"] = etag(tenant.revision)
     response.headers["Location"] = f"/v1/tenants/{tenant.tenant}"
     return tenant
@@ -40,17 +50,28 @@ async def get_tenant(sessions: SessionsOf, caller: CallerOf, tenant: str, respon
     return shown
 
 
-@router.patch("/{tenant}", operation_id="update_tenant", openapi_extra=body_schema(TENANT_PATCH_BODY))
+@router.patch(
+    "/{tenant}",
+    operation_id="update_tenant",
+    openapi_extra=body_schema(TENANT_PATCH_BODY),
+    response_model=ShownTenant | DryRun,
+)
 async def update_tenant(
-    sessions: SessionsOf, caller: CallerOf, tenant: str, body: JsonBody, if_match: IfMatch, response: Response
+    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
 ) -> ShownTenant:
     """Change a tenant's display name."""
-    shown = await service.rename(sessions, tenant, body, if_match, caller)
+    shown = await service.rename(sessions, tenant, body, asked)
     response.headers["ETag"] = etag(shown.revision)
     return shown
 
 
-@router.delete("/{tenant}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, operation_id="delete_tenant")
-async def delete(sessions: SessionsOf, caller: CallerOf, tenant: str, if_match: IfMatch, response: Response) -> None:
+@router.delete(
+    "/{tenant}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    operation_id="delete_tenant",
+    responses=DRY_RUN,
+)
+async def delete(sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, response: Response) -> None:
     """Delete a tenant and all its policies: nothing is granted to it any more. The ETag is the deletion's revision."""
-    response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, if_match, caller=caller))
+    response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, asked=asked))

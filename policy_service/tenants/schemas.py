@@ -16,6 +16,11 @@ class StoredDocument(BaseModel):
     name: str = ""
     policies: dict[str, StoredPolicy] = {}
 
+    def next_expiry(self) -> datetime | None:
+        """When the first of its entries expires, or has."""
+        entries = (entry for policy in self.policies.values() for entry in policy.allow_origins)
+        return min((entry.expires_at for entry in entries if entry.expires_at is not None), default=None)
+
 
 class ShownTenant(BaseModel):
     """A tenant as the API shows it."""

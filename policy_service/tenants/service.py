@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from corspolicy.document import DEFAULT
 from corspolicy.names import is_slug
 from corspolicy.validation import json_pointer
-from policy_service.callers import Caller, Scope
+from policy_service.callers import Scope
+from policy_service.changes.request import ChangeRequest
 from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
 from policy_service.database import Sessions
 from policy_service.models import Tenant
 from policy_service.policies.schemas import StoredPolicy
 from policy_service.problems import ErrorItem, Problem
-from policy_service.requests import Precondition
 from policy_service.tenants import store
 from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPage
 
@@ -46,31 +47,32 @@ async def page(sessions: Sessions, scope: Scope, cursor: str | None, limit: int)
     )
 
 
-async def create(sessions: Sessions, body: Any, caller: Caller) -> ShownTenant:
+async def create(sessions: Sessions, body: Any, asked: ChangeRequest) -> ShownTenant:
     """Create a tenant whose default policy admits nobody."""
     tenant, name = _read_new(body)
     document = StoredDocument(name=name, policies={DEFAULT: StoredPolicy()})
-    if await create_tenant(sessions, tenant, document, caller=caller) is None:
+    if await create_tenant(sessions, tenant, document, asked=asked) is None:
         raise Problem(HTTPStatus.CONFLICT, "tenant-exists", f"There is a tenant {tenant!r} already.")
-    return await read(sessions, caller.scope, tenant)
+    return await read(sessions, asked.caller.scope, tenant)
 
 
-async def rename(sessions: Sessions, tenant: str, body: Any, if_match: Precondition, caller: Caller) -> ShownTenant:
+async def rename(sessions: Sessions, tenant: str, body: Any, asked: ChangeRequest) -> ShownTenant:
     """Change a tenant's display name."""
     name = _read_patch(body)
 
-    def change(document: StoredDocument) -> StoredDocument:
-        return document if name is None else document.model_copy(update={"name": name})
+    def change(document: StoredDocument) -> Sequence[ErrorItem]:
+        document.name = document.name if name is None else name
+        return ()
 
     await change_tenant(
         sessions,
         tenant,
-        caller=caller,
+        asked=asked,
         action="tenant.rename",
         change=change,
-        precondition=lambda _, revision: if_match.require(revision),
+        precondition=lambda _, revision: asked.if_match.require(revision),
     )
-    return await read(sessions, caller.scope, tenant)
+    return await read(sessions, asked.caller.scope, tenant)
 
 
 def _shown(row: Tenant) -> ShownTenant:

@@ -44,7 +44,7 @@ def test_a_deleted_tenant_is_granted_nothing_and_a_new_one_of_its_name_starts_em
     tenant = line.api.new_tenant()
     line.api.allow(tenant, ORIGIN)
     line.wait_until_everywhere(tenant, ORIGIN)
-    assert line.api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}).status_code == 204
+    line.api.delete_tenant(tenant)
     line.wait_until_everywhere(tenant, None)
     assert line.api.http.post("/v1/tenants", json={"tenant": tenant}).status_code == 201
     line.api.allow(tenant, "https://new.example.com")

@@ -62,7 +62,7 @@ def test_a_change_and_a_new_epoch_during_a_snapshot(line: Line, way: Way) -> Non
         wait_until_held()
         line.published.redis.flushall()
         line.change(tenant)
-        delete(line, deleted)
+        line.api.delete_tenant(deleted)
         wait_until(lambda: line.published.redis.get(EPOCH) not in (None, epoch), "everything is written anew")
         line.wait_until_shown(tenant, NEW, line.near)
         assert line.shows(line.far, tenant, OLD)
@@ -111,7 +111,7 @@ def test_changes_between_the_pages_of_a_snapshot(line: Line) -> None:
         wait_until_held()
         for tenant in tenants:
             line.change(tenant)
-        delete(line, deleted)
+        line.api.delete_tenant(deleted)
         line.wait_until_shown(deleted, None, line.near)
         line.wait_until_shown(tenants[-1], NEW, line.near)
     for tenant in tenants:
@@ -162,10 +162,6 @@ def test_a_document_that_cannot_be_read(line: Line, payload: bytes | None) -> No
 def miss_something(line: Line) -> None:
     """Make every client find that it has missed an entry."""
     line.published.redis.xadd(CHANGES, {"previous": f"1-{secrets.randbelow(10**9)}"})
-
-
-def delete(line: Line, tenant: str) -> None:
-    assert line.api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}).status_code == 204
 
 
 def envelope_and_revision(line: Line, tenant: str) -> tuple[bytes, int]:

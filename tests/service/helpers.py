@@ -20,6 +20,9 @@ from tests.support import Api
 
 T = TypeVar("T")
 
+# For a change that takes origins away.
+CONFIRM = {"confirm": "true"}
+
 FULL: dict[str, Any] = {
     "allow_origins": [
         "https://a.example.com",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import vectors
-from tests.service.helpers import at, errors, problem, raw
+from tests.service.helpers import CONFIRM, at, errors, problem, raw
 from tests.support import Api
 from tests.vectors import Vector
 
@@ -81,7 +81,8 @@ def _write(api: Api, tenant: str, policies: dict[str, dict[str, Any]]) -> None:
 
 
 def _delete_policy(api: Api, tenant: str, service: str) -> None:
-    answer = api.http.delete(f"/v1/tenants/{tenant}/policies/{service}", headers={"If-Match": "*"})
+    path = f"/v1/tenants/{tenant}/policies/{service}"
+    answer = api.http.delete(path, headers={"If-Match": "*"}, params=CONFIRM)
     assert answer.status_code == 204, answer.text
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.service.helpers import errors, etag, path_of, problem, raw, together
+from tests.service.helpers import CONFIRM, errors, etag, path_of, problem, raw, together
 from tests.support import Api
 
 A = "https://a.example.com"
@@ -61,7 +61,7 @@ def test_a_patch_changes_what_it_names_and_null_clears_it(
     api: Api, path: str, entry: str, patch: dict[str, Any]
 ) -> None:
     before = api.http.get(path).json()["items"][0]
-    answer = api.http.patch(entry, json=patch, headers=ANY)
+    answer = api.http.patch(entry, json=patch, headers=ANY, params=CONFIRM)
     assert answer.status_code == 200, answer.text
     after = api.http.get(path)
     assert after.json()["items"] == [{**before, **FIELDS, **patch}]
@@ -113,14 +113,14 @@ def test_a_removed_origin_is_gone_and_its_entry_unknown(api: Api, path: str, ent
 
 
 def test_one_of_many_simultaneous_removals_succeeds(api: Api, entry: str) -> None:
-    answers = together(10, lambda _: api.http.delete(entry))
+    answers = together(10, lambda _: api.http.delete(entry, params=CONFIRM))
     assert sorted(answer.status_code for answer in answers) == [204] + [404] * 9
 
 
 def _call(api: Api, method: str, path: str, entry: str, headers: dict[str, str]) -> Any:
     target = path if method == "POST" else entry
     body = {"POST": {"pattern": "https://b.example.com"}, "PATCH": {"note": "changed"}}.get(method)
-    return api.http.request(method, target, json=body, headers=headers)
+    return api.http.request(method, target, json=body, headers=headers, params=CONFIRM)
 
 
 @pytest.mark.parametrize("method", CHANGES)
@@ -159,7 +159,7 @@ def test_an_unknown_entry_is_not_found(api: Api, kept: Kept, method: str, segmen
 def test_an_entry_is_known_in_its_own_policy_only(api: Api, entry: str) -> None:
     other = f"{path_of(api)}/origins/{entry.rpartition('/')[2]}"
     problem(api.http.delete(other), 404, "unknown-entry")
-    assert api.http.delete(entry).status_code == 204
+    assert api.http.delete(entry, params=CONFIRM).status_code == 204
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.helpers import FULL, etag, path_of, problem, together
+from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, together
 from tests.support import Api
 
 
@@ -34,7 +34,7 @@ def test_a_policy_of_a_service_is_created_shown_listed_and_deleted(api: Api) -> 
     assert [policy["service"] for policy in listed] == ["billing", "default"]
     assert listed[0] == body
     assert api.http.get(f"/v1/tenants/{tenant}").json()["services"] == ["billing", "default"]
-    deleted = api.http.delete(path, headers={"If-Match": etag(read)})
+    deleted = api.http.delete(path, headers={"If-Match": etag(read)}, params=CONFIRM)
     assert (deleted.status_code, deleted.content) == (204, b"")
     problem(api.http.get(path), 404, "unknown-policy")
     assert etag(api.http.get(f"/v1/tenants/{tenant}")) == deleted.headers["etag"]
@@ -43,7 +43,7 @@ def test_a_policy_of_a_service_is_created_shown_listed_and_deleted(api: Api) -> 
 def test_a_policy_that_is_there_is_replaced_whole(api: Api) -> None:
     path = path_of(api)
     assert api.http.put(path, json=FULL, headers={"If-Match": "*"}).status_code == 200
-    replaced = api.http.put(path, json={"max_age": 5}, headers={"If-Match": "*"})
+    replaced = api.http.put(path, json={"max_age": 5}, headers={"If-Match": "*"}, params=CONFIRM)
     assert replaced.status_code == 200
     body = replaced.json()
     assert (body["allow_origins"], body["allow_methods"], body["allow_credentials"]) == ([], [], False)

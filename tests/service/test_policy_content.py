@@ -53,15 +53,15 @@ def test_the_settings_and_entries_of_a_policy_that_was_read_can_be_written_back(
 
 
 def test_entries_that_stay_keep_id_author_and_time_and_others_are_new(api: Api) -> None:
-    path = path_of(api)
-    first = api.http.put(path, json=FULL, headers={"If-Match": "*"}).json()["allow_origins"]
+    tenant = api.new_tenant()
+    first = api.put_policy(tenant, FULL).json()["allow_origins"]
     patterns = ["https://new.example.com", "https://*.b.example.com", "https://a.example.com"]
-    after = api.http.put(path, json={"allow_origins": patterns}, headers={"If-Match": "*"}).json()["allow_origins"]
+    after = api.put_policy(tenant, {"allow_origins": patterns}).json()["allow_origins"]
     assert [entry["pattern"] for entry in after] == patterns
     assert after[1:] == [{**entry, "expires_at": None} for entry in (first[1], first[0])], "a bare one has no expiry"
     assert after[0]["id"] not in {entry["id"] for entry in first}
-    api.http.put(path, json={"allow_origins": patterns[:1]}, headers={"If-Match": "*"})
-    back = api.http.put(path, json={"allow_origins": patterns}, headers={"If-Match": "*"}).json()["allow_origins"]
+    api.put_policy(tenant, {"allow_origins": patterns[:1]})
+    back = api.put_policy(tenant, {"allow_origins": patterns}).json()["allow_origins"]
     assert back[2]["id"] != first[0]["id"], "what was taken out and comes back is another entry"
     assert (back[1]["note"], back[1]["expires_at"]) == (None, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.helpers import errors, etag, problem, raw, together
+from tests.service.helpers import CONFIRM, errors, etag, problem, raw, together
 from tests.support import Api
 
 
@@ -194,7 +194,7 @@ def test_deleting_needs_the_current_etag_and_takes_everything(api: Api) -> None:
     stale = api.http.delete(path, headers={"If-Match": first})
     problem(stale, 412, "stale")
     assert stale.headers["etag"] == current
-    deleted = api.http.delete(path, headers={"If-Match": current})
+    deleted = api.http.delete(path, headers={"If-Match": current}, params=CONFIRM)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert _revision(deleted.headers["etag"]) > _revision(current)
     for gone in (path, f"{path}/policies", f"{path}/policies/default", f"{path}/policies/default/origins"):

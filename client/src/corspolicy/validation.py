@@ -7,7 +7,7 @@ this refuses more than they do, it is because the value grants more than its aut
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -275,11 +275,11 @@ class _Checker:
         if pattern.is_any:
             return
         expires = entries[pattern.text].expires_at
-        for broader in _broader(pattern, entries, credentials):
-            until = entries[broader].expires_at
+        for text in broader(pattern, entries, credentials):
+            until = entries[text].expires_at
             if until is not None and (expires is None or until < expires):
                 continue
-            self._warn("origin_covered", pointer, f"{broader} already admits everything that this entry admits.")
+            self._warn("origin_covered", pointer, f"{text} already admits everything that this entry admits.")
             return
 
     def _methods(self, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -361,13 +361,13 @@ class _Checker:
         return value
 
 
-def _broader(pattern: OriginPattern, entries: Mapping[str, OriginEntry], credentials: bool) -> Iterator[str]:
-    """The other entries that admit everything that `pattern` admits."""
+def broader(pattern: OriginPattern, patterns: Container[str], credentials: bool) -> Iterator[str]:
+    """Those of `patterns`, itself apart, that admit everything that `pattern` admits."""
     # Read as an origin, a pattern's own wildcards only meet wildcards: what admits it admits all it admits.
     origin = Origin(pattern.scheme.encode(), pattern.host.encode(), pattern.port.encode())
     texts = (candidate.decode() for candidate in candidates(origin))
-    yield from (text for text in texts if text in entries and text != pattern.text)
-    if ANY in entries and not credentials:
+    yield from (text for text in texts if text in patterns and text != pattern.text)
+    if ANY in patterns and not credentials:
         yield ANY
 
 
