@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import unquote
@@ -11,8 +12,9 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from redis.asyncio import Redis
 
-from policy_service.callers import Caller
+from policy_service.callers import Authenticate, Caller
 from policy_service.changes.request import ChangeRequest
+from policy_service.changes.stream import Streams
 from policy_service.database import Sessions
 from policy_service.keys.authentication import Authenticator
 from policy_service.problems import Problem
@@ -41,22 +43,36 @@ def _redis(request: Request) -> Redis:
     return redis
 
 
+def _streams(request: Request) -> Streams:
+    streams: Streams = request.app.state.streams
+    return streams
+
+
 SessionsOf = Annotated[Sessions, Depends(_sessions)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 RedisOf = Annotated[Redis, Depends(_redis)]
+StreamsOf = Annotated[Streams, Depends(_streams)]
+
+
+def _authentication(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Authenticate:
+    authenticator: Authenticator = request.app.state.authenticator
+    text = None if credentials is None else credentials.credentials
+    return partial(authenticator.authenticate, text, "" if request.client is None else request.client.host)
+
+
+AuthenticateOf = Annotated[Authenticate, Depends(_authentication)]
 
 
 async def _caller(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    authenticate: AuthenticateOf,
     subject: Annotated[
         str | None,
         Header(alias="Corspolicy-Subject", description="for whom you act, such as a user of yours: for the history"),
     ] = None,
 ) -> Caller:
-    authenticator: Authenticator = request.app.state.authenticator
-    text = None if credentials is None else credentials.credentials
-    caller = await authenticator.authenticate(text, "" if request.client is None else request.client.host)
+    caller = await authenticate()
     if subject is None:
         return caller
     if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not (subject.isascii() and subject.isprintable()):

@@ -10,9 +10,12 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from policy_service import health
+from policy_service.changes import routes as changes
 from policy_service.changes.dry_run import install_dry_run_handler
+from policy_service.changes.stream import Streams
 from policy_service.database import create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
+from policy_service.expiry import expire_forever
 from policy_service.fleet import routes as fleet
 from policy_service.idempotency.cleaning import clean_forever
 from policy_service.keys import routes as keys
@@ -40,12 +43,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tasks = [
             asyncio.create_task(publisher.run(), name="publisher"),
             asyncio.create_task(authenticator.run(), name="use of keys"),
+            asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
             asyncio.create_task(clean_forever(sessions), name="cleaning of kept answers"),
         ]
         app.state.settings = settings
         app.state.engine = engine
         app.state.sessions = sessions
         app.state.authenticator = authenticator
+        app.state.streams = Streams(settings.max_streams)
         app.state.redis = redis
         app.state.publisher = publisher
         try:
@@ -70,7 +75,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_problem_handlers(app)
     install_dry_run_handler(app)
-    routers = (tenants.router, policies.router, decisions.router, fleet.router, keys.router, health.router)
-    for router in routers:
-        app.include_router(router)
+    for module in (tenants, policies, changes, decisions, fleet, keys, health):
+        app.include_router(module.router)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -77,6 +78,10 @@ class Caller:
         """Raises Problem 403 for what tells of all tenants at once."""
         if self.scope != EVERYTHING:
             raise _forbidden("This tells of all tenants: it takes an admin or a reader key.")
+
+
+Authenticate = Callable[[], Awaitable[Caller]]
+"""Asks again who calls. Raises Problem for a key that is not valid any more."""
 
 
 def _forbidden(detail: str) -> Problem:

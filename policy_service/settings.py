@@ -20,6 +20,10 @@ class Settings(BaseSettings):
     """The largest request body that is read."""
     stream_length: int = Field(default=10_000, gt=0)
     """How many changes Redis keeps for clients that were away; one that missed more reads everything anew."""
+    max_streams: int = Field(default=100, ge=1)
+    """How many may follow the changes at one process."""
+    expire_every_seconds: float = Field(default=2, gt=0)
+    """How often entries that have expired are removed."""
     key_pepper: SecretStr = SecretStr("")
     """Goes into the hash of every key, beside a secret in the database: with it, whoever can write to the database
     still cannot make a key. The same for all replicas and `corspolicy keys`; another one ends all keys."""

@@ -48,7 +48,7 @@ def confirmation_required(found: list[ErrorItem]) -> Problem:
 
 
 def _admitted(policy: StoredPolicy, now: datetime) -> list[str]:
-    return [entry.pattern for entry in policy.allow_origins if entry.expires_at is None or entry.expires_at > now]
+    return [entry.pattern for entry in policy.allow_origins if not entry.has_expired(now)]
 
 
 def _is_covered(text: str, patterns: Container[str], credentials: bool) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from policy_service.problems import ErrorItem
 from policy_service.tenants.schemas import StoredDocument
 
 MAX_DIFFERENCE = 100
+MAX_REVISION = 2**63 - 1
 
 
 class Difference(BaseModel):
@@ -23,19 +25,62 @@ class Difference(BaseModel):
     after: Any = None
 
 
-class Outcome(BaseModel):
-    """A tenant's document after a change."""
-
+class _Outcome(BaseModel):
     tenant: str
-    revision: int | None = Field(description="of the tenant's document; null where there is none")
-    document: StoredDocument | None = Field(description="null for a tenant that is deleted")
-    difference: list[Difference] = Field(description="in what the change makes it differ: the first 100 items")
+    difference: list[Difference] = Field(
+        description="in what the change makes the document differ: the first 100 items"
+    )
     omitted: int = Field(description="how many more items there are")
     warnings: list[ErrorItem] = Field(description="what may not do what you expect")
 
 
-class DryRun(Outcome):
-    """What a change would do. Nothing was written; the revision is the present one."""
+class Restored(_Outcome):
+    """A tenant after it was given an earlier document again."""
+
+    revision: int = Field(description="the new one")
+    document: StoredDocument
+
+
+class DryRun(_Outcome):
+    """What a change would do; nothing was written."""
 
     dry_run: Literal[True] = True
-    problems: list[ErrorItem] = Field(description="what it would be refused for, as it was sent: `confirm` answers it")
+    revision: int | None = Field(description="the present one; null where there is no such tenant")
+    document: StoredDocument | None = Field(description="as it would be; null where the tenant would be deleted")
+    problems: list[ErrorItem] = Field(description="what it would be refused for as it was sent: `confirm` answers it")
+
+
+class ShownChange(BaseModel):
+    """One revision of a tenant: who made it, when, why, and what it changed."""
+
+    tenant: str
+    revision: int
+    changed_at: datetime
+    actor: str = Field(examples=["key:9da3f2d6ed7f"], description="the key, or the part of corspolicy, that made it")
+    subject: str | None = Field(description="for whom, as Corspolicy-Subject said")
+    action: str = Field(examples=["origin.add"])
+    reason: str | None = Field(description="why, as Corspolicy-Reason said")
+    difference: list[Difference] = Field(description="the first 100 items")
+    omitted: int = Field(description="how many more items there are: read the change itself for all")
+
+
+class ShownRevision(ShownChange):
+    """One revision, with the documents before and after it, and the whole difference."""
+
+    before: StoredDocument | None = Field(description="null where it made the tenant")
+    after: StoredDocument | None = Field(description="null where it deleted the tenant")
+
+
+class ChangePage(BaseModel):
+    """Some changes, the newest first."""
+
+    items: list[ShownChange]
+    next_cursor: str | None = Field(default=None, description="pass it as `cursor` to read on; null at the end")
+
+
+class Restore(BaseModel):
+    """Which document is wanted back."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"example": {"revision": 5}})
+
+    revision: int = Field(ge=1, le=MAX_REVISION, description="one of the tenant's, as the history shows it")

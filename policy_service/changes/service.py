@@ -77,6 +77,28 @@ async def create_tenant(
         return await _settle(session, asked, "tenant.create", row, None, document)
 
 
+async def restore_tenant(
+    sessions: Sessions, tenant: str, document: StoredDocument, warnings: Sequence[ErrorItem], *, asked: ChangeRequest
+) -> Changed:
+    """Give a tenant an earlier document of its own again; one that was deleted, too."""
+    scope, action = asked.caller.scope, "tenant.restore"
+    asked.caller.require_write(tenant)
+    async with sessions.begin() as session:
+        row = await tenants.lock(session, scope, tenant)
+        if row is not None:
+            asked.if_match.require(row.revision)
+            before = StoredDocument.model_validate(row.document)
+            return await _settle(session, asked, action, row, before, document, warnings)
+        asked.caller.require_admin()
+        # Its ETag is that of its deletion.
+        asked.if_match.check(await store.last_revision(session, scope, tenant) or 0)
+        row = await tenants.insert_if_absent(session, tenant)
+        if row is None:
+            detail = f"A tenant {tenant!r} was created at this moment: read it and try again."
+            raise Problem(HTTPStatus.CONFLICT, "tenant-exists", detail)
+        return await _settle(session, asked, action, row, None, document, warnings)
+
+
 async def delete_tenant(sessions: Sessions, tenant: str, *, asked: ChangeRequest) -> int:
     """Delete a tenant with all its policies; returns the revision that says so."""
     scope = asked.caller.scope

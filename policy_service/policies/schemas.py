@@ -22,6 +22,10 @@ class Entry(BaseModel):
     created_by: str
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
+    def has_expired(self, now: datetime) -> bool:
+        """Whether it admits nobody any more."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 class StoredPolicy(BaseModel):
     """A policy as it is stored."""

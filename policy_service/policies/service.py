@@ -243,11 +243,11 @@ def _extended(entry: Entry, asked: Entry) -> Entry:
 
 def _expired(entries: Sequence[Entry], pointer: str) -> list[PolicyProblem]:
     now = datetime.now(UTC)
-    message = "This time has passed: the entry admits nobody."
+    message = "This time has passed: the entry admits nobody, and is removed soon."
     return [
         PolicyProblem("origin_expired", pointer.format(index) + "/expires_at", message)
         for index, entry in enumerate(entries)
-        if entry.expires_at is not None and entry.expires_at <= now
+        if entry.has_expired(now)
     ][:MAX_REPORTED]
 
 

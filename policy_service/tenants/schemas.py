@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from policy_service.policies.schemas import StoredPolicy
+from policy_service.policies.schemas import Entry, StoredPolicy
 
 
 class StoredDocument(BaseModel):
@@ -15,6 +15,15 @@ class StoredDocument(BaseModel):
 
     name: str = ""
     policies: dict[str, StoredPolicy] = {}
+
+    def drop_expired(self, now: datetime) -> list[tuple[str, Entry]]:
+        """Take out the entries that have expired at `now`; returns them, each with the service of its policy."""
+        dropped = []
+        for service, policy in self.policies.items():
+            expired = [entry for entry in policy.allow_origins if entry.has_expired(now)]
+            policy.allow_origins = [entry for entry in policy.allow_origins if not entry.has_expired(now)]
+            dropped += [(service, entry) for entry in expired]
+        return dropped
 
     def next_expiry(self) -> datetime | None:
         """When the first of its entries expires, or has."""

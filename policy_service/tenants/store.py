@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from policy_service.callers import Scope
 from policy_service.models import Tenant
+
+EXPIRY_LOCK = 0x65787069  # "expi"
 
 
 async def find(session: AsyncSession, scope: Scope, slug: str) -> Tenant | None:
@@ -43,6 +46,22 @@ async def page(session: AsyncSession, scope: Scope, after: str | None, limit: in
     if after is not None:
         query = query.where(Tenant.slug > after)
     return (await session.execute(query)).scalars().all()
+
+
+async def try_lock_expiry(session: AsyncSession) -> bool:
+    """Whether this transaction, and none beside it, is to remove what has expired."""
+    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(EXPIRY_LOCK))))
+
+
+async def with_expired(session: AsyncSession, after: str, limit: int) -> Sequence[tuple[str, datetime]]:
+    """The first tenants after that slug with an entry that has expired by now, the transaction's beginning; and now."""
+    query = (
+        select(Tenant.slug, func.now())
+        .where(Tenant.next_expiry <= func.now(), Tenant.slug > after)
+        .order_by(Tenant.slug)
+        .limit(limit)
+    )
+    return [(slug, now) for slug, now in await session.execute(query)]
 
 
 async def documents(

@@ -1,0 +1,129 @@
+"""The history of tenants: reading it, and restoring what was."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from corspolicy.names import is_slug
+from corspolicy.validation import json_pointer
+from policy_service.callers import Scope
+from policy_service.changes import store
+from policy_service.changes.difference import compare
+from policy_service.changes.request import ChangeRequest
+from policy_service.changes.schemas import (
+    MAX_REVISION,
+    ChangePage,
+    Difference,
+    Restore,
+    Restored,
+    ShownChange,
+    ShownRevision,
+)
+from policy_service.changes.service import restore_tenant, unknown_tenant
+from policy_service.changes.store import Filters
+from policy_service.database import Sessions
+from policy_service.models import Change
+from policy_service.problems import ErrorItem, Problem
+from policy_service.tenants.schemas import StoredDocument
+
+
+async def page(sessions: Sessions, scope: Scope, filters: Filters, cursor: str | None, limit: int) -> ChangePage:
+    """Some changes, the newest first."""
+    before = None if cursor is None else read_number(cursor, "Pass next_cursor of a page as it was given.")
+    async with sessions() as session:
+        rows = await store.page(session, scope, filters, before, limit + 1)
+    next_cursor = str(rows[limit - 1].revision) if len(rows) > limit else None
+    return ChangePage(items=[shown(row) for row in rows[:limit]], next_cursor=next_cursor)
+
+
+async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | None, limit: int) -> ChangePage:
+    """Some changes of a tenant, also of one that is deleted. Raises Problem 404 for one that never was."""
+    if not is_slug(tenant):
+        raise unknown_tenant(tenant)
+    found = await page(sessions, scope, Filters(tenant=tenant), cursor, limit)
+    if not found.items:
+        async with sessions() as session:
+            if await store.last_revision(session, scope, tenant) is None:
+                raise unknown_tenant(tenant)
+    return found
+
+
+async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> ShownRevision:
+    """One change, with the documents before and after it. Raises Problem 404."""
+    async with sessions() as session:
+        row = await store.find(session, scope, tenant, revision) if is_slug(tenant) else None
+    if row is None:
+        raise _unknown_revision(tenant, revision)
+    before, after = _document(row.before), _document(row.after)
+    whole = {**dict(shown(row)), "difference": list(compare(before, after)), "omitted": 0}
+    return ShownRevision(**whole, before=before, after=after)
+
+
+async def restore(sessions: Sessions, tenant: str, wanted: Restore, asked: ChangeRequest) -> Restored:
+    """Make the document of an earlier revision the present one, as a new revision.
+
+    Entries that have expired since are left out, with a warning: they would admit nobody, and be removed soon.
+    """
+    async with sessions() as session:
+        row = await store.find(session, asked.caller.scope, tenant, wanted.revision) if is_slug(tenant) else None
+    if row is None:
+        raise _unknown_revision(tenant, wanted.revision)
+    document = _document(row.after)
+    if document is None:
+        detail = "That revision is a deletion: name one before it, or delete the tenant."
+        errors = [ErrorItem(code="revision_deletion", pointer="/revision", detail=detail)]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "Nothing was restored: see errors.", errors)
+    warnings = _drop_expired(document)
+    changed = await restore_tenant(sessions, tenant, document, warnings, asked=asked)
+    return Restored(
+        tenant=tenant,
+        revision=changed.revision,
+        document=changed.document,
+        difference=list(changed.difference),
+        omitted=changed.omitted,
+        warnings=list(changed.warnings),
+    )
+
+
+def shown(row: Change) -> ShownChange:
+    """A change as the API shows it."""
+    return ShownChange(
+        tenant=row.tenant,
+        revision=row.revision,
+        changed_at=row.created_at,
+        actor=row.actor,
+        subject=row.subject,
+        action=row.action,
+        reason=row.reason,
+        difference=[Difference.model_validate(item) for item in row.difference],
+        omitted=row.omitted,
+    )
+
+
+def read_number(text: str, detail: str) -> int:
+    """A revision or position as it was given out. Raises Problem 400."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_REVISION):
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", detail)
+    return int(text)
+
+
+def _document(values: dict[str, Any] | None) -> StoredDocument | None:
+    return None if values is None else StoredDocument.model_validate(values)
+
+
+def _drop_expired(document: StoredDocument) -> list[ErrorItem]:
+    return [
+        ErrorItem(
+            code="origin_expired",
+            pointer=json_pointer("policies", service, "allow_origins"),
+            detail=f"{entry.pattern} has expired since, and was left out.",
+        )
+        for service, entry in document.drop_expired(datetime.now(UTC))
+    ]
+
+
+def _unknown_revision(tenant: str, revision: int) -> Problem:
+    detail = f"There is no revision {revision} of a tenant {tenant!r}."
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)

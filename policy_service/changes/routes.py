@@ -1,0 +1,111 @@
+"""/v1/changes, /v1/tenants/{tenant}/changes, /v1/tenants/{tenant}/restore"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from pydantic import AfterValidator, AwareDatetime, ValidationError
+
+from policy_service.access import AuthenticateOf, CallerOf, ChangeRequestOf, SessionsOf, StreamsOf
+from policy_service.changes import history
+from policy_service.changes.schemas import MAX_REVISION, ChangePage, DryRun, Restore, Restored, ShownRevision
+from policy_service.changes.store import Filters
+from policy_service.idempotency.route import IdempotentRoute
+from policy_service.problems import PROBLEM_RESPONSES, validation_problem
+from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
+
+router = APIRouter(prefix="/v1", tags=["history"], responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
+
+EVENT_STREAM = "text/event-stream"
+
+
+def _in_utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("that time is in no year") from error
+
+
+def _text(description: str) -> Any:
+    # PostgreSQL's text has no NUL.
+    return Query(max_length=200, pattern=r"^[^\x00]*$", description=description)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Revision = Annotated[int, Path(ge=1, le=MAX_REVISION)]
+
+
+def _filters(
+    tenant: Annotated[str | None, _text("of this tenant")] = None,
+    actor: Annotated[str | None, _text("by this key (`key:9da3f2d6ed7f`), or for this subject")] = None,
+    action: Annotated[str | None, _text("such as `origin.add`")] = None,
+    since: Annotated[Instant | None, Query(description="made at this time or later")] = None,
+    until: Annotated[Instant | None, Query(description="made before this time")] = None,
+) -> Filters:
+    return Filters(tenant, actor, action, since, until)
+
+
+@router.get("/tenants/{tenant}/changes", operation_id="list_changes_of_tenant")
+async def list_changes_of_tenant(
+    sessions: SessionsOf, caller: CallerOf, tenant: str, cursor: Cursor = None, limit: Limit = 100
+) -> ChangePage:
+    """What was changed in a tenant, the newest first; also in one that is deleted."""
+    return await history.page_of(sessions, caller.scope, tenant, cursor, limit)
+
+
+@router.get("/tenants/{tenant}/changes/{revision}", operation_id="get_change")
+async def get_change(sessions: SessionsOf, caller: CallerOf, tenant: str, revision: Revision) -> ShownRevision:
+    """One change, with the documents before and after it."""
+    return await history.read(sessions, caller.scope, tenant, revision)
+
+
+@router.post(
+    "/tenants/{tenant}/restore",
+    operation_id="restore_tenant",
+    openapi_extra=body_schema(Restore.model_json_schema()),
+    response_model=Restored | DryRun,
+)
+async def restore_tenant(
+    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
+) -> Restored:
+    """Make the document of an earlier revision the present one, as a new revision; of a deleted tenant, too.
+
+    Entries that have expired since are left out, with a warning. Restoring a deleted tenant takes an admin key.
+    """
+    try:
+        wanted = Restore.model_validate(body)
+    except ValidationError as error:
+        raise validation_problem(error) from error
+    restored = await history.restore(sessions, tenant, wanted, asked)
+    response.headers["ETag"] = etag(restored.revision)
+    return restored
+
+
+@router.get(
+    "/changes",
+    operation_id="list_changes",
+    response_model=ChangePage,
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+)
+async def list_changes(
+    sessions: SessionsOf,
+    streams: StreamsOf,
+    caller: CallerOf,
+    authenticate: AuthenticateOf,
+    filters: Annotated[Filters, Depends(_filters)],
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    accept: Annotated[str, Header()] = "",
+    last_event_id: Annotated[str | None, Header(description="where a stream was left")] = None,
+) -> Any:
+    """What was changed in all tenants that the key may see, the newest first.
+
+    With `Accept: text/event-stream` a stream of changes as they are published: those that are yet to come, those made
+    at `since` or later, or those after `Last-Event-ID`. An event's `data` is an item of the list; an event without
+    `data` tells only how far the stream has come.
+    """
+    if EVENT_STREAM in accept.lower():
+        return await streams.open(sessions, authenticate, filters, last_event_id)
+    return await history.page(sessions, caller.scope, filters, cursor, limit)
