@@ -52,13 +52,21 @@ def database_url(new_database: Callable[[], str]) -> str:
     return new_database()
 
 
+def service_environment(database_url: str, redis_url: str) -> dict[str, str]:
+    """Settings of a service that leaves what has expired where it is: many tests look at such entries."""
+    return {
+        "CORSPOLICY_DATABASE_URL": database_url,
+        "CORSPOLICY_REDIS_URL": redis_url,
+        "CORSPOLICY_EXPIRE_EVERY_SECONDS": "86400",
+    }
+
+
 @pytest.fixture(scope="module")
 def service(new_database: Callable[[], str]) -> Iterator[Process]:
     """The service in a process of its own, with a database and a Redis of the module's own."""
     with servers.redis() as redis_url:
         database_url = new_database()
-        environment = {"CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
-        with running("policy_service.app:create_app", environment) as process:
+        with running("policy_service.app:create_app", service_environment(database_url, redis_url)) as process:
             yield process
 
 
