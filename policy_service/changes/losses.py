@@ -23,7 +23,7 @@ def losses(before: StoredDocument | None, after: StoredDocument | None, now: dat
     """
     found = []
     policies = {} if after is None else after.policies
-    for service, policy in ({} if before is None else before.policies).items():
+    for service, policy in sorted(before.policies.items() if before else ()):
         # Without a policy of its own, a service falls under the default one.
         successor = policies.get(service) or policies.get(DEFAULT) or StoredPolicy()
         kept = set(_admitted(successor, now))
@@ -31,7 +31,8 @@ def losses(before: StoredDocument | None, after: StoredDocument | None, now: dat
         lost = [text for text in origins if not _is_covered(text, kept, successor.allow_credentials)]
         if 2 * len(lost) > len(origins):
             named = ", ".join(lost[:MAX_NAMED]) + (f" and {len(lost) - MAX_NAMED} more" if lost[MAX_NAMED:] else "")
-            detail = f"Policy {service!r} would refuse {len(lost)} of the {len(origins)} that it admits: {named}."
+            which = "its only origin" if len(origins) == 1 else f"{len(lost)} of its {len(origins)} origins"
+            detail = f"Policy {service!r} would refuse {which}: {named}."
             pointer = json_pointer("policies", service, "allow_origins")
             found.append(ErrorItem(code="origins_refused", pointer=pointer, detail=detail))
     return found

@@ -33,6 +33,7 @@ def operations(service: Process) -> list[Operation]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {"application/json": {"schema": {}}})
-            found.append(Operation(method.upper(), path, content["application/json"]["schema"].get("example")))
+            example = content["application/json"]["schema"].get("example")
+            found.append(Operation(method.upper(), path, example, operation["operationId"]))
     assert len(found) >= 16
     return found

@@ -39,11 +39,12 @@ FULL: dict[str, Any] = {
 
 
 class Operation(NamedTuple):
-    """Something that the OpenAPI document has: a method, the template of a path, the example of a body."""
+    """Something that the OpenAPI document has: a method, the template of a path, the example of a body, its id."""
 
     method: str
     path: str
     example: Any
+    id: str
 
 
 def path_of(api: Api, service: str = "default") -> str:

@@ -76,7 +76,7 @@ def test_whoever_has_no_valid_key_is_told_to_send_one_and_nothing_else(
 
 
 def test_every_operation_asks_for_the_key_before_anything_else(http: httpx.Client, operations: list[Operation]) -> None:
-    for method, template, _ in operations:
+    for method, template, *_ in operations:
         if template.startswith("/v1/"):
             path = (
                 template.replace("{tenant}", "\N{CRAB}")
@@ -196,8 +196,8 @@ def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
 
 
 def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, operations: list[Operation]) -> None:
-    for path in {path for _, path, _ in operations}:
-        known = {method for method, other, _ in operations if other == path}
+    for path in {path for _, path, *_ in operations}:
+        known = {method for method, other, *_ in operations if other == path}
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"} - known:
             answer = api.http.request(method, path)
             problem(answer, 405, "method-not-allowed")

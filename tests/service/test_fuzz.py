@@ -51,7 +51,7 @@ def test_random_requests_to_every_route_are_never_an_error_of_the_service(
         if number % 20 == 0:
             tenant = api.new_tenant()
             entry = api.allow(tenant, "https://a.example.com")["id"]
-        method, path, example = operations[number % len(operations)]
+        method, path, example, _ = operations[number % len(operations)]
         known = {"{tenant}": tenant, "{service}": "default", "{entry}": entry}
         for name, value in known.items():
             path = path.replace(name, value if chance.random() < 0.7 else chance.choice(SEGMENTS))
