@@ -102,6 +102,13 @@ async def find(session: AsyncSession, scope: Scope, tenant: str, revision: int) 
     return (await session.execute(select(Change).where(*conditions))).scalar_one_or_none()
 
 
+async def find_last(session: AsyncSession, scope: Scope, tenant: str, revision: int) -> Change | None:
+    """The last change of a tenant up to a revision, which may be another tenant's."""
+    conditions = (Change.revision <= revision, Change.tenant == tenant, scope.where(Change.tenant))
+    query = select(Change).where(*conditions).order_by(Change.revision.desc()).limit(1)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
 async def last_revision(session: AsyncSession, scope: Scope, tenant: str) -> int | None:
     """The newest revision of a tenant, which is its deletion if there is none of that slug now."""
     query = select(func.max(Change.revision)).where(Change.tenant == tenant, scope.where(Change.tenant))

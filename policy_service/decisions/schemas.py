@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from corspolicy.decision import Reason
+from policy_service.changes.schemas import MAX_REVISION
+from policy_service.policies.schemas import POLICY_BODY
 
 MAX_LINES = 100
+MAX_PASTED_CHARACTERS = 16_384
 
 
 def _as_list(value: Any) -> Any:
@@ -17,12 +30,22 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("there is no such moment in UTC") from error
+
+
 _LINES = {"type": "array", "items": {"type": "string"}}
 Values = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [{"type": "string"}, _LINES]})]
 
 
+Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+
+
 class Question(BaseModel):
-    """A request as a browser would send it, to a tenant's service."""
+    """A request as a browser would send it, to a tenant's service, and against what to hold it."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -42,6 +65,30 @@ class Question(BaseModel):
     headers: dict[str, Values] = Field(
         default_factory=dict, max_length=100, description="a list where a header is sent in several lines"
     )
+    request: str | None = Field(
+        default=None,
+        max_length=MAX_PASTED_CHARACTERS,
+        description="the head of a request, instead of method and headers: raw, as `curl -v` prints it, or as copied "
+        "from a browser's developer tools",
+        examples=["OPTIONS /invoices HTTP/1.1\r\nOrigin: https://app.acme.com\r\nAccess-Control-Request-Method: PUT"],
+    )
+    revision: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_REVISION,
+        strict=True,
+        description="decide as things stood at this revision of the tenant, instead of now",
+    )
+    draft: Annotated[Any, WithJsonSchema(POLICY_BODY)] = Field(
+        default=None, description="decide as if this were the policy of the service, written as for PUT but not saved"
+    )
+    at: Moment | None = Field(default=None, description="decide at this moment, for entries that expire")
+
+    @model_validator(mode="after")
+    def _one_request(self) -> Self:
+        if self.request is not None and self.model_fields_set & {"method", "headers"}:
+            raise ValueError("pass either request, or method and headers")
+        return self
 
 
 class DecidingPolicy(BaseModel):
@@ -51,14 +98,30 @@ class DecidingPolicy(BaseModel):
     service: str
 
 
+class NearMiss(BaseModel):
+    """Something a little different that is admitted, or would have been."""
+
+    differences: list[str] = Field(
+        description="in what it differs: scheme, port, www, subdomain (sent from one, only its domain is listed), apex "
+        "(the reverse), loopback, spelling, expired, other_service, null_origin, repeated, method, method_case, "
+        "headers; or, where no browser sends such an Origin, the code of what is wrong with its form",
+        examples=[["scheme"], ["origin_path"]],
+    )
+    message: str = Field(description="the same in words, and what to do")
+    origin: str | None = Field(default=None, description="the origin that is admitted, if that is what differs")
+    policy: DecidingPolicy | None = Field(default=None, description="the policy that admits it")
+    pattern: str | None = Field(default=None, description="its pattern that does")
+
+
 class Answer(BaseModel):
     """What every service would do with the request, and why."""
 
     allowed: bool
     reason: Reason
-    message: str = Field(description="the reason in words")
+    message: str = Field(description="the reason in a sentence, and what to do about it")
     policy: DecidingPolicy | None = Field(description="the policy that admits the origin, if one does")
     pattern: str | None = Field(description="its pattern that does; null if the key may not see it")
     status: int | None = Field(description="the status of a preflight's answer; null where the service's app answers")
     headers: list[tuple[str, str]] = Field(description="the lines that the response gets")
     revision: int | None = Field(description="the tenant's revision that was asked; null if there is no such tenant")
+    near_misses: list[NearMiss] = Field(description="of a refusal: what is admitted and near, the nearest first")

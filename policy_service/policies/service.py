@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from corspolicy.document import DEFAULT
 from corspolicy.names import is_service
-from corspolicy.policy import OriginEntry
+from corspolicy.policy import OriginEntry, Policy
 from corspolicy.validation import MAX_REPORTED, check
 from corspolicy.validation import Problem as PolicyProblem
 from policy_service.callers import Scope
@@ -50,9 +50,7 @@ async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> S
 
 async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: ChangeRequest) -> Written:
     """Write a policy whole. Entries that stay keep their id and history."""
-    if not is_service(service):
-        detail = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-service", detail)
+    _require_name(service)
     was_there = False
 
     def precondition(document: StoredDocument, revision: int) -> None:
@@ -72,6 +70,12 @@ async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: C
         sessions, tenant, asked=asked, action="policy.put", change=change, precondition=precondition
     )
     return Written(_shown(tenant, service, changed.document, changed.revision, changed.warnings), not was_there)
+
+
+def read_draft(service: str, body: Any, pointer: str) -> Policy:
+    """The policy that `body`, at `pointer` in a request, would be if it were put. Raises Problem as `put` does."""
+    _require_name(service)
+    return _build(body, {}, "draft", pointer)[0].to_policy()
 
 
 async def delete(sessions: Sessions, tenant: str, service: str, asked: ChangeRequest) -> int:
@@ -196,14 +200,20 @@ async def remove_origin(sessions: Sessions, tenant: str, service: str, entry_id:
     return changed.revision
 
 
-def _build(body: Any, known: dict[str, Entry], actor: str) -> tuple[StoredPolicy, list[ErrorItem]]:
+def _require_name(service: str) -> None:
+    if not is_service(service):
+        detail = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-service", detail)
+
+
+def _build(body: Any, known: dict[str, Entry], actor: str, pointer: str = "") -> tuple[StoredPolicy, list[ErrorItem]]:
     """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong."""
     if isinstance(body, dict):
         # What was read can be written back.
         body = {name: value for name, value in body.items() if name not in _READ_ONLY}
     checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     if checked.policy is None:
-        raise _invalid([ErrorItem.of(problem) for problem in checked.problems])
+        raise _invalid([ErrorItem.of(problem, pointer) for problem in checked.problems])
     values = {value["pattern"]: value for value in reversed(body.get("allow_origins", [])) if isinstance(value, dict)}
     entries = []
     for admitted in checked.policy.allow_origins:

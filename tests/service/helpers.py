@@ -52,6 +52,21 @@ def path_of(api: Api, service: str = "default") -> str:
     return f"/v1/tenants/{api.new_tenant()}/policies/{service}"
 
 
+def write_policies(api: Api, tenant: str, policies: dict[str, dict[str, Any]]) -> None:
+    """Give a tenant exactly these policies."""
+    for service, values in policies.items():
+        written = api.put_policy(tenant, values, service)
+        assert written.is_success, written.text
+    if "default" not in policies:
+        delete_policy(api, tenant, "default")
+
+
+def delete_policy(api: Api, tenant: str, service: str) -> None:
+    """Delete a policy, whatever it is at."""
+    answer = api.http.delete(f"/v1/tenants/{tenant}/policies/{service}", headers={"If-Match": "*"}, params=CONFIRM)
+    assert answer.status_code == 204, answer.text
+
+
 def raw(value: object) -> bytes:
     """JSON in ASCII: a lone surrogate can be sent no other way."""
     return json.dumps(value).encode()

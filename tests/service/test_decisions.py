@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import vectors
-from tests.service.helpers import CONFIRM, at, errors, problem, raw
+from tests.service.helpers import at, delete_policy, errors, problem, raw, write_policies
 from tests.support import Api
 from tests.vectors import Vector
 
@@ -27,7 +27,7 @@ def tenant_of(api: Api) -> Callable[[Vector], str]:
     @functools.cache
     def with_policies(name: str, policies: str) -> str:
         tenant = api.new_tenant(name)
-        _write(api, tenant, json.loads(policies))
+        write_policies(api, tenant, json.loads(policies))
         return tenant
 
     def tenant_of(case: Vector) -> str:
@@ -46,11 +46,11 @@ def platform(api: Api, case: Vector) -> Iterator[None]:
     """The case's platform policies, while it is asked."""
     policies = case["policies"].get("platform")
     if policies is not None:
-        _write(api, "platform", policies)
+        write_policies(api, "platform", policies)
     yield
     if policies is not None:
         for service in policies:
-            _delete_policy(api, "platform", service)
+            delete_policy(api, "platform", service)
         assert api.put_policy("platform", {}).status_code == 201
 
 
@@ -70,20 +70,6 @@ def test_decision(api: Api, case: Vector, tenant_of: Callable[[Vector], str]) ->
     assert body["allowed"] == expected["allowed"]
     assert body["reason"] == expected["reason"]
     assert body["message"]
-
-
-def _write(api: Api, tenant: str, policies: dict[str, dict[str, Any]]) -> None:
-    for service, values in policies.items():
-        written = api.put_policy(tenant, values, service)
-        assert written.is_success, written.text
-    if "default" not in policies:
-        _delete_policy(api, tenant, "default")
-
-
-def _delete_policy(api: Api, tenant: str, service: str) -> None:
-    path = f"/v1/tenants/{tenant}/policies/{service}"
-    answer = api.http.delete(path, headers={"If-Match": "*"}, params=CONFIRM)
-    assert answer.status_code == 204, answer.text
 
 
 def test_the_answer_names_the_policy_the_pattern_and_the_revision(api: Api) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from corspolicy.document import DEFAULT, PLATFORM, Document
+from corspolicy.document import PLATFORM, Document
 from corspolicy.origins import ANY, Origin, candidates
 from corspolicy.policy import Policy
 from corspolicy.validation import is_token
@@ -248,7 +248,7 @@ def finer_reason(decision: Decision, headers: Iterable[Line]) -> Reason:
 
 
 def _compile(service: str, document: Document) -> list[CompiledPolicy]:
-    name = service if service in document.policies else DEFAULT
+    name = document.policy_name(service)
     policy = document.policies.get(name)
     return [] if policy is None else [CompiledPolicy(document.tenant, name, policy)]
 

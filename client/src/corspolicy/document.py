@@ -30,6 +30,10 @@ class Document:
     revision: int
     policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
 
+    def policy_name(self, service: str) -> str:
+        """Which policy applies to a service: its own, or the default instead."""
+        return service if service in self.policies else DEFAULT
+
     def to_bytes(self) -> bytes:
         """The document as it is published."""
         policies = {service: policy.to_json() for service, policy in self.policies.items()}
