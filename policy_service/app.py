@@ -22,6 +22,8 @@ from policy_service.keys import routes as keys
 from policy_service.keys.authentication import Authenticator
 from policy_service.policies import routes as policies
 from policy_service.problems import install_problem_handlers
+from policy_service.propagation import routes as propagation
+from policy_service.propagation.service import Propagations
 from policy_service.publisher import Publisher
 from policy_service.settings import Settings
 from policy_service.tenants import routes as tenants
@@ -53,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.streams = Streams(settings.max_streams)
         app.state.redis = redis
         app.state.publisher = publisher
+        app.state.propagations = Propagations(sessions, redis)
         try:
             yield
         finally:
@@ -75,6 +78,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_problem_handlers(app)
     install_dry_run_handler(app)
-    for module in (tenants, policies, changes, decisions, fleet, keys, health):
+    for module in (tenants, policies, changes, decisions, fleet, propagation, keys, health):
         app.include_router(module.router)
     return app

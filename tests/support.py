@@ -60,6 +60,11 @@ class Process:
             [*command, "--log-level", "warning"], env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def wait_until_answering(self, path: str = "/livez") -> None:
         """Return when the server answers at `path`."""
 

@@ -12,11 +12,11 @@ from policy_service.access import AuthenticateOf, CallerOf, ChangeRequestOf, Ses
 from policy_service.changes import history
 from policy_service.changes.schemas import MAX_REVISION, ChangePage, DryRun, Restore, Restored, ShownRevision
 from policy_service.changes.store import Filters
-from policy_service.idempotency.route import IdempotentRoute
 from policy_service.problems import PROBLEM_RESPONSES, validation_problem
+from policy_service.propagation.prefer import ChangeRoute
 from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
 
-router = APIRouter(prefix="/v1", tags=["history"], responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
+router = APIRouter(prefix="/v1", tags=["history"], responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
 
 EVENT_STREAM = "text/event-stream"
 

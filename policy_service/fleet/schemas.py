@@ -22,6 +22,10 @@ class Reported(BaseModel):
     age: float | None = Field(description="seconds since what it holds was known to be current, when it reported")
     revision: int = Field(description="the highest revision that it has applied")
     cursor: str = Field(description="where in the stream of changes it is")
+    epoch: str | None = Field(
+        default=None,
+        description="which snapshot it went on from; null while something may be missing and a new one is due",
+    )
     digest: str
     tenants: int
     complete: bool = Field(default=True, description="whether it holds all tenants, or some, fetched on demand")

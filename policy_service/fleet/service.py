@@ -26,20 +26,18 @@ async def read(sessions: Sessions, redis: Redis) -> Fleet:
         detail = "Redis does not answer, and what processes have applied is there; try again."
         headers = {"Retry-After": "1"}
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "redis-unavailable", detail, headers=headers) from error
-    processes = [_held_against(report, found.cursor, truth) for report in _readable(found.reports)]
+    readable = [report for heard in found.heard if (report := read_report(heard.report)) is not None]
+    processes = [_held_against(report, found.cursor, truth) for report in readable]
     processes.sort(key=lambda process: (process.services, process.id))
     return Fleet(cursor=found.cursor, processes=processes)
 
 
-def _readable(reports: list[bytes]) -> list[Reported]:
-    readable = []
-    for report in reports:
-        try:
-            readable.append(Reported.model_validate(Report.from_bytes(report)))
-        except (ValueError, ValidationError):
-            # Of another version, or not ours: it can't be shown, and must not hide the others.
-            continue
-    return readable
+def read_report(report: bytes) -> Reported | None:
+    """What a process said of itself; None if it is of another version, or not ours: it must not hide the others."""
+    try:
+        return Reported.model_validate(Report.from_bytes(report))
+    except (ValueError, ValidationError):
+        return None
 
 
 def _held_against(report: Reported, cursor: str, truth: str) -> Process:

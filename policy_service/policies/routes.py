@@ -9,7 +9,6 @@ from fastapi import APIRouter, Response
 from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
 from policy_service.changes.dry_run import DRY_RUN
 from policy_service.changes.schemas import DryRun
-from policy_service.idempotency.route import IdempotentRoute
 from policy_service.policies import service as policies
 from policy_service.policies.schemas import (
     ENTRY_BODY,
@@ -21,9 +20,10 @@ from policy_service.policies.schemas import (
     ShownPolicy,
 )
 from policy_service.problems import PROBLEM_RESPONSES
+from policy_service.propagation.prefer import ChangeRoute
 from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
 
-router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
+router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
 
 
 @router.get("", operation_id="list_policies", tags=["policies"])

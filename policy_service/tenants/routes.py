@@ -10,13 +10,13 @@ from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
 from policy_service.changes.dry_run import DRY_RUN
 from policy_service.changes.schemas import DryRun
 from policy_service.changes.service import delete_tenant
-from policy_service.idempotency.route import IdempotentRoute
 from policy_service.problems import PROBLEM_RESPONSES
+from policy_service.propagation.prefer import ChangeRoute
 from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
 from policy_service.tenants import service
 from policy_service.tenants.schemas import TENANT_BODY, TENANT_PATCH_BODY, ShownTenant, TenantPage
 
-router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
 
 
 @router.get("", operation_id="list_tenants")

@@ -20,14 +20,15 @@ ATOMS: list[Any] = [
     None, True, False, 0, -1, 600, 86401, 2**63, 10**30, 1e308, -0.0, "", "*", "null", "\0", "\ud800", "a" * 600,
     "https://a.com", "https://*.a.com:*", "https://é.example", "http://[::1]", "PUT", "patch", "x-token", "acme", "/~",
     "2099-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59",
-    "[" * 50, "\u202e",
+    "[" * 50, "\u202e", "GET / HTTP/1.1\nOrigin: https://a.com", "> :\n>", "GET / HTTP/2\n\ud800: x",
 ]  # fmt: skip
 NAMES = [
     "tenant", "name", "allow_origins", "allow_credentials", "allow_methods", "allow_headers", "expose_headers",
     "max_age", "pattern", "note", "expires_at", "id", "created_by", "created_at", "service", "method", "headers",
-    "Origin", "", "\udfff",
+    "Origin", "", "\udfff", "request", "revision", "draft", "at",
 ]  # fmt: skip
 TAGS = ["*", "", '"1"', 'W/"1"', ",,,", '"' * 50, "0", "x" * 5000]
+PREFERENCES = ["wait=1", "wait=0, wait=1", "wait", 'wait="', "=", ";;,"]
 QUERIES = [
     "",
     "",
@@ -52,11 +53,13 @@ def test_random_requests_to_every_route_are_never_an_error_of_the_service(
             tenant = api.new_tenant()
             entry = api.allow(tenant, "https://a.example.com")["id"]
         method, path, example, _ = operations[number % len(operations)]
-        known = {"{tenant}": tenant, "{service}": "default", "{entry}": entry}
+        known = {"{tenant}": tenant, "{service}": "default", "{entry}": entry, "{revision}": "1"}
         for name, value in known.items():
             path = path.replace(name, value if chance.random() < 0.7 else chance.choice(SEGMENTS))
         body = _mutated(chance, example) if example is not None and chance.random() < 0.6 else _random(chance, 4)
         headers = {"If-Match": "*" if chance.random() < 0.6 else chance.choice(TAGS)}
+        if chance.random() < 0.1:
+            headers["Prefer"] = chance.choice(PREFERENCES)
         content = None if method in ("GET", "DELETE") else raw(body)
         answer = api.http.request(method, path + chance.choice(QUERIES), content=content, headers=headers)
         assert answer.status_code < 500, (method, path, body, headers, answer.text)

@@ -85,6 +85,12 @@ class Feed:
         """Seconds since what is held was last known to be current, or None if it never was."""
         return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
+    @property
+    def epoch(self) -> str | None:
+        """The epoch of what is held; None while something may be missing and a snapshot is due."""
+        epoch = self._cache.epoch
+        return None if self._needs_snapshot or epoch is None else epoch.decode()
+
     def restored(self, age: float) -> None:
         """Note that what is held comes from elsewhere and was current `age` seconds ago."""
         self._confirmed_at = time.monotonic() - age

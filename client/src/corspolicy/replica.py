@@ -20,13 +20,12 @@ from corspolicy.cache import Cache, Held
 from corspolicy.decision import Chain, Reason
 from corspolicy.feed import Feed
 from corspolicy.fetcher import Fetcher
-from corspolicy.status import Report, Status
+from corspolicy.status import MAX_REPORTED_REJECTIONS, Report, Status
 
 STOP_TIMEOUT_SECONDS = 2.0
 SAVE_INTERVAL_SECONDS = 5.0
 CONFIRM_INTERVAL_SECONDS = 30.0
 WATCH_SECONDS = 0.25
-MAX_REPORTED_REJECTIONS = 10
 
 logger = logging.getLogger("corspolicy")
 
@@ -175,6 +174,7 @@ class Replica:
             age=status.age,
             revision=status.revision,
             cursor=status.cursor,
+            epoch=self._feed.epoch,
             digest=f"{self._cache.digest:016x}",
             tenants=status.tenants,
             complete=status.complete,

@@ -9,6 +9,9 @@ from typing import Any
 
 from corspolicy.decision import Reason
 
+MAX_REPORTED_REJECTIONS = 10
+"""A report names so many; one that names as many may have more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -48,6 +51,8 @@ class Report:
     age: float | None
     revision: int
     cursor: str
+    epoch: str | None
+    """That of the snapshot that is held; None while something may be missing and a new one is due."""
     digest: str
     tenants: int
     complete: bool

@@ -1,0 +1,47 @@
+"""For how long browsers may go by a preflight that was answered before a change."""
+
+from __future__ import annotations
+
+import math
+
+from corspolicy.document import DEFAULT
+from policy_service.policies.schemas import StoredPolicy
+from policy_service.tenants.schemas import StoredDocument
+
+# What a browser keeps a preflight for at most, whatever max_age says, and without one (Fetch, section 4.9).
+CHROMIUM_SECONDS = 7_200
+FIREFOX_SECONDS = 86_400
+SAFARI_SECONDS = 600
+UNSAID_SECONDS = 5
+
+
+def longest_cached(before: StoredDocument, after: StoredDocument) -> int | None:
+    """The longest max_age, in seconds, of what a change took something away from; None if it took nothing away."""
+    taken = [
+        UNSAID_SECONDS if old.max_age is None else old.max_age
+        for service in {*before.policies, *after.policies}
+        if _takes_away(old := _of(before, service), _of(after, service))
+    ]
+    return max(taken, default=None)
+
+
+def _of(document: StoredDocument, service: str) -> StoredPolicy:
+    return document.policies.get(service) or document.policies.get(DEFAULT) or StoredPolicy()
+
+
+def _takes_away(old: StoredPolicy, new: StoredPolicy) -> bool:
+    """Whether something that `old` lists is not in `new`; said also where another entry happens to cover it."""
+    ends = _ends(new)
+    return (
+        any(ends.get(pattern, -math.inf) < end for pattern, end in _ends(old).items())
+        or not {*old.allow_methods} <= {*new.allow_methods}
+        or not {*old.allow_headers} <= {*new.allow_headers}
+        or (old.allow_credentials and not new.allow_credentials)
+    )
+
+
+def _ends(policy: StoredPolicy) -> dict[str, float]:
+    return {
+        entry.pattern: math.inf if entry.expires_at is None else entry.expires_at.timestamp()
+        for entry in policy.allow_origins
+    }

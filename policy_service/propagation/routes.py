@@ -1,0 +1,28 @@
+"""/v1/revisions"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+
+from policy_service.access import CallerOf
+from policy_service.changes.schemas import MAX_REVISION
+from policy_service.problems import PROBLEM_RESPONSES
+from policy_service.propagation.schemas import Propagation
+from policy_service.propagation.service import MAX_WAIT_SECONDS, Propagations
+
+router = APIRouter(prefix="/v1/revisions", tags=["fleet"], responses=PROBLEM_RESPONSES)
+
+Wait = Annotated[
+    int, Query(ge=0, le=MAX_WAIT_SECONDS, description="how many seconds to wait until no process is pending")
+]
+
+
+@router.get("/{revision}/propagation", operation_id="get_propagation")
+async def get_propagation(
+    request: Request, caller: CallerOf, revision: Annotated[int, Path(ge=1, le=MAX_REVISION)], wait: Wait = 0
+) -> Propagation:
+    """Which of the live processes apply a change: the one whose answer had this revision as its ETag."""
+    propagations: Propagations = request.app.state.propagations
+    return await propagations.read(caller.scope, revision, wait)

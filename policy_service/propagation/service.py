@@ -1,0 +1,238 @@
+"""Says which of the live processes have applied a change, and waits for the others.
+
+What proves it: once a change is marked as published, the stream's end is read. A process whose cursor is there, or
+beyond, has read the change, or a later one of the tenant; and one that holds a snapshot of the present epoch without
+a gap has missed none before. Revisions prove nothing, since they do not commit in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from corspolicy.status import MAX_REPORTED_REJECTIONS
+from policy_service.callers import EVERYTHING, Scope
+from policy_service.database import Sessions
+from policy_service.fleet.schemas import Reported
+from policy_service.problems import Problem
+from policy_service.propagation import preflights, store
+from policy_service.propagation.lookout import Heard, Look, Lookout, Position
+from policy_service.propagation.schemas import (
+    MAX_LISTED,
+    Applied,
+    Pending,
+    PreflightsCached,
+    Propagation,
+    Rejected,
+    RejectingProcess,
+    ReportingProcess,
+)
+from policy_service.propagation.store import Committed
+from policy_service.tenants.schemas import StoredDocument
+
+MAX_WAIT_SECONDS = 60
+MAX_WAITING = 200
+MAX_KNOWN = 10_000
+# What the first look may take, also for those who do not want to wait.
+FIRST_LOOK_SECONDS = 5.0
+# Within this interval a process reports anyway, so that its latest report tells when it applied a change.
+REPORT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was found out about a change. Times are those of the monotonic clock."""
+
+    committed_at: float
+    incomplete_at: float
+    """When it was last seen not to be complete."""
+    epoch: str | None = None
+    end: Position | None = None
+    """The end of the stream when the change was first seen to be published, in that epoch."""
+    completed_at: float | None = None
+    """When the last process had reported, at the latest."""
+
+    @property
+    def milliseconds(self) -> float | None:
+        """How long it took; None if nobody looked while it did."""
+        if self.completed_at is None or self.completed_at - self.incomplete_at > REPORT_SECONDS:
+            return None
+        return round(1000 * max(0.0, self.completed_at - self.committed_at), 1)
+
+
+@dataclass(slots=True)
+class _Standing:
+    """The live processes, by how they stand to a change."""
+
+    known: _Known
+    is_published: bool
+    applied: list[Heard] = field(default_factory=list)
+    pending: list[Heard] = field(default_factory=list)
+    rejected: list[tuple[Heard, str]] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for: a process that rejects a document does not try it again."""
+        return self.is_published and not self.pending
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every live process applies the change."""
+        return self.is_settled and not self.rejected
+
+
+class Propagations:
+    """How far changes have come. One object for a service process, so that all who wait share its looks."""
+
+    def __init__(self, sessions: Sessions, redis: Redis) -> None:
+        self._sessions = sessions
+        self._lookout = Lookout(sessions, redis)
+        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._waiting = 0
+
+    async def read(self, scope: Scope, revision: int, wait: float) -> Propagation:
+        """How far a change has come, when nothing is pending any more or after `wait` seconds.
+
+        Raises Problem: 404 if there is no such revision, 503 if that can't be found out or too many wait.
+        """
+        began = time.monotonic()
+        async with self._sessions() as session:
+            change = await store.find(session, scope, revision)
+        if change is None:
+            detail = f"There is no revision {revision}, or this key may not see its tenant."
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
+        if wait and self._waiting >= MAX_WAITING:
+            raise _unavailable(
+                "too-many-waiting", "Too many requests wait here already: try again, or without waiting."
+            )
+        self._waiting += 1
+        try:
+            standing = await self._wait(revision, change, began, wait)
+        finally:
+            self._waiting -= 1
+        if standing is None:
+            raise _unavailable("unknown-propagation", "Redis or PostgreSQL does not answer: try again.")
+        return _answer(scope, revision, change, standing)
+
+    async def _wait(self, revision: int, change: Committed, began: float, wait: float) -> _Standing | None:
+        standing: _Standing | None = None
+        committed_at = time.monotonic() - change.age
+        deadline = began + max(wait, FIRST_LOOK_SECONDS)
+        while look := await self._look(revision, deadline):
+            deadline = began + wait
+            standing = self._stand(revision, change.tenant, look, committed_at)
+            if standing.is_settled or time.monotonic() >= deadline:
+                break
+        return standing
+
+    async def _look(self, revision: int, deadline: float) -> Look | None:
+        """The next look that succeeds; None if none does before the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()):
+                while True:
+                    with suppress(RedisError, SQLAlchemyError, OSError):
+                        return await self._lookout.look(revision)
+        return None
+
+    def _stand(self, revision: int, tenant: str, look: Look, committed_at: float) -> _Standing:
+        known = self._known.setdefault(revision, _Known(committed_at, incomplete_at=committed_at))
+        self._known.move_to_end(revision)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        standing = _Standing(known, is_published=revision in look.published and look.epoch is not None)
+        if standing.is_published and known.epoch != look.epoch:
+            known.epoch, known.end = look.epoch, look.end
+        for heard in look.heard:
+            if not standing.is_published or heard.report is None or not _has_read(heard.report, known):
+                standing.pending.append(heard)
+            elif why := _rejection(heard.report, tenant):
+                standing.rejected.append((heard, why))
+            else:
+                standing.applied.append(heard)
+        if not standing.is_complete:
+            known.incomplete_at = time.monotonic()
+        elif known.completed_at is None:
+            known.completed_at = max((heard.at for heard in look.heard), default=time.monotonic())
+        return standing
+
+
+def _has_read(report: Reported, known: _Known) -> bool:
+    """Whether a process has read all that was in the stream when the change was known to be."""
+    return known.end is not None and report.epoch == known.epoch and Position.parse(report.cursor) >= known.end
+
+
+def _rejection(report: Reported, tenant: str) -> str | None:
+    why = report.rejections.get(tenant)
+    if why is None and len(report.rejections) >= MAX_REPORTED_REJECTIONS:
+        # It names no more than these: whether it could read this one can't be told.
+        return f"It could not read the documents of {MAX_REPORTED_REJECTIONS} tenants or more, and names others."
+    return why
+
+
+def _answer(scope: Scope, revision: int, change: Committed, standing: _Standing) -> Propagation:
+    # A key to some tenants learns how many processes there are, and not where they run.
+    listed = MAX_LISTED if scope == EVERYTHING else 0
+    longest_silent = sorted(standing.pending, key=lambda heard: heard.at)
+    return Propagation(
+        revision=revision,
+        complete=standing.is_complete,
+        published=standing.is_published,
+        milliseconds=standing.known.milliseconds if standing.is_complete else None,
+        applied=Applied(
+            count=len(standing.applied),
+            processes=[ReportingProcess(**_shown(heard)) for heard in standing.applied[:listed]],
+        ),
+        pending=Pending(
+            count=len(standing.pending),
+            processes=[ReportingProcess(**_shown(heard)) for heard in longest_silent[:listed]],
+        ),
+        rejected=Rejected(
+            count=len(standing.rejected),
+            processes=[RejectingProcess(**_shown(heard), why=why) for heard, why in standing.rejected[:listed]],
+        ),
+        preflights_cached_until=_cached_until(change, standing),
+    )
+
+
+def _shown(heard: Heard) -> dict[str, Any]:
+    report = heard.report
+    return {
+        "id": heard.id,
+        "host": None if report is None else report.host,
+        "process": None if report is None else report.process,
+        "services": [] if report is None else report.services,
+        "reported_at": _time(heard.at),
+    }
+
+
+def _cached_until(change: Committed, standing: _Standing) -> PreflightsCached | None:
+    completed_at = standing.known.completed_at
+    if not standing.is_complete or completed_at is None:
+        return None
+    before, after = (StoredDocument.model_validate(stored or {}) for stored in (change.before, change.after))
+    seconds = preflights.longest_cached(before, after)
+    if seconds is None:
+        return None
+    return PreflightsCached(
+        chromium=_time(completed_at + min(seconds, preflights.CHROMIUM_SECONDS)),
+        firefox=_time(completed_at + min(seconds, preflights.FIREFOX_SECONDS)),
+        safari=_time(completed_at + min(seconds, preflights.SAFARI_SECONDS)),
+    )
+
+
+def _time(monotonic: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=monotonic - time.monotonic())
+
+
+def _unavailable(code: str, detail: str) -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers={"Retry-After": "1"})

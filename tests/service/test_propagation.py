@@ -1,0 +1,294 @@
+"""How far a change has come, and `Prefer: wait`, where no process is there yet, or pretends to be."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from corspolicy.status import Report
+from corspolicy.wire import EPOCH, PROCESS_PREFIX, PROCESSES
+from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem
+from tests.support import Api, Process, wait_until
+
+ORIGIN = "https://app.example.com"
+FAR = "99999999999999-0"
+
+
+@pytest.fixture
+def client(service: Process) -> Iterator[redis.Redis]:
+    """The service's Redis, in which no process has reported."""
+    with redis.Redis.from_url(service.environment["CORSPOLICY_REDIS_URL"]) as client:
+        yield client
+        for name in client.zrange(PROCESSES, 0, -1):
+            client.delete(PROCESS_PREFIX + name.decode())
+        client.delete(PROCESSES)
+
+
+def _report(client: redis.Redis, name: str, **values: Any) -> None:
+    """Report as a process would, that has applied everything unless `values` say otherwise."""
+    epoch = client.get(EPOCH)
+    assert isinstance(epoch, bytes)
+    report = Report(
+        id=name, host="host-1", process=7, version="0.1.0", services=["billing"], started_at=0.0, ready=True, age=0.0,
+        revision=1, cursor=FAR, epoch=epoch.decode(), digest="", tenants=1, complete=True, rejections={}, denied={},
+    )  # fmt: skip
+    client.set(PROCESS_PREFIX + name, json.dumps(json.loads(report.to_bytes()) | values), ex=15)
+    client.zadd(PROCESSES, {name: time.time()})
+
+
+def _propagation(api: Api, revision: int, wait: int = 5) -> dict[str, Any]:
+    answer = api.http.get(f"/v1/revisions/{revision}/propagation", params={"wait": wait})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_a_change_is_complete_where_there_is_no_process_once_it_is_published(api: Api) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    body = _propagation(api, revision)
+    assert (body["revision"], body["complete"], body["published"]) == (revision, True, True)
+    assert [body[name]["count"] for name in ("applied", "pending", "rejected")] == [0, 0, 0]
+    assert 0 < body["milliseconds"] < 5_000
+
+
+def test_the_processes_that_apply_it_are_told_from_those_that_do_not(api: Api, client: redis.Redis) -> None:
+    tenant = api.new_tenant()
+    revision = api.allow(tenant, ORIGIN)["revision"]
+    wait_until(lambda: _propagation(api, revision)["complete"], "it is published")
+    many = {f"other-{number}": "revision 1: no" for number in range(10)}
+    _report(client, "applies")
+    _report(client, "rejects", rejections={tenant: "revision 9: not JSON"})
+    _report(client, "rejects-many", rejections=many)
+    _report(client, "behind", cursor="1-0")
+    _report(client, "of-another-epoch", epoch="before")
+    _report(client, "with-a-gap", epoch=None)
+    _report(client, "no-cursor", cursor="\N{CRAB}-1")
+    _report(client, "of-another-version", tenants="many")
+    body = _propagation(api, revision, wait=0)
+    assert (body["complete"], body["milliseconds"], body["preflights_cached_until"]) == (False, None, None)
+    named = {name: [each["id"] for each in body[name]["processes"]] for name in ("applied", "pending", "rejected")}
+    assert named["applied"] == ["applies"]
+    assert sorted(named["pending"]) == ["behind", "no-cursor", "of-another-epoch", "of-another-version", "with-a-gap"]
+    assert sorted(named["rejected"]) == ["rejects", "rejects-many"]
+    reasons = {each["id"]: each["why"] for each in body["rejected"]["processes"]}
+    assert reasons["rejects"] == "revision 9: not JSON"
+    assert "names others" in reasons["rejects-many"]
+    applied = body["applied"]["processes"][0]
+    assert (applied["host"], applied["process"], applied["services"]) == ("host-1", 7, ["billing"])
+    unreadable = next(each for each in body["pending"]["processes"] if each["id"] == "of-another-version")
+    assert (unreadable["host"], unreadable["process"], unreadable["services"]) == (None, None, [])
+
+
+def test_those_longest_silent_are_listed_first_and_not_too_many(api: Api, client: redis.Redis) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    for number in range(105):
+        _report(client, f"p-{number}", epoch=None)
+    client.pexpire(PROCESS_PREFIX + "p-77", 3_000)
+    pending = _propagation(api, revision, wait=0)["pending"]
+    assert (pending["count"], len(pending["processes"]), pending["processes"][0]["id"]) == (105, 100, "p-77")
+
+
+def test_a_process_that_is_silent_is_waited_for_until_it_counts_as_ended(api: Api, client: redis.Redis) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    _report(client, "silent", epoch=None)
+    client.pexpire(PROCESS_PREFIX + "silent", 700)
+    began = time.monotonic()
+    assert _propagation(api, revision, wait=10)["complete"]
+    assert 0.3 < time.monotonic() - began < 8
+
+
+def test_waiting_ends_in_time(api: Api, client: redis.Redis) -> None:
+    tenant = api.new_tenant()
+    _report(client, "behind", cursor="1-0")
+    began = time.monotonic()
+    answer = api.http.post(
+        f"/v1/tenants/{tenant}/policies/default/origins", json={"pattern": ORIGIN}, headers={"Prefer": "wait=1"}
+    )
+    assert 1 <= time.monotonic() - began < 5
+    assert (answer.status_code, answer.headers["preference-applied"]) == (201, "wait=1")
+    assert [each["id"] for each in answer.json()["propagation"]["pending"]["processes"]] == ["behind"]
+
+
+def test_what_a_redis_of_another_publisher_says_proves_nothing(api: Api, client: redis.Redis) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    assert _propagation(api, revision)["complete"]
+    client.set(EPOCH, "another")
+    try:
+        body = _propagation(api, revision, wait=0)
+        assert (body["published"], body["complete"]) == (False, False)
+    finally:
+        # The publisher sees it too, and writes everything anew.
+        assert _propagation(api, revision, wait=30)["complete"]
+
+
+def _changes(api: Api) -> Iterator[httpx.Response]:
+    """Every kind of change, each with `Prefer: wait`."""
+    headers = {"Prefer": "wait=5", "If-Match": "*"}
+    tenant = api.new_tenant()
+    policies = f"/v1/tenants/{tenant}/policies"
+    yield api.http.put(f"{policies}/default", json=FULL, headers=headers, params=CONFIRM)
+    yield api.http.put(f"{policies}/billing", json={}, headers=headers, params=CONFIRM)
+    added = api.http.post(f"{policies}/billing/origins", json={"pattern": ORIGIN}, headers=headers, params=CONFIRM)
+    yield added
+    yield api.http.post(f"{policies}/billing/origins", json={"pattern": ORIGIN}, headers=headers, params=CONFIRM)
+    entry = f"{policies}/billing/origins/{added.json()['id']}"
+    yield api.http.patch(entry, json={"note": "x"}, headers=headers, params=CONFIRM)
+    yield api.http.delete(entry, headers=headers, params=CONFIRM)
+    yield api.http.delete(f"{policies}/billing", headers=headers, params=CONFIRM)
+    yield api.http.patch(f"/v1/tenants/{tenant}", json={"name": "X"}, headers=headers, params=CONFIRM)
+    yield api.http.delete(f"/v1/tenants/{tenant}", headers=headers, params=CONFIRM)
+    yield api.http.post("/v1/tenants", json={"tenant": tenant}, headers=headers, params=CONFIRM)
+
+
+def test_every_change_answers_with_its_revision_and_waits_if_asked_to(api: Api) -> None:
+    statuses = []
+    for answer in _changes(api):
+        assert answer.is_success, answer.text
+        assert answer.headers["preference-applied"] == "wait=5"
+        body = answer.json()
+        revision = int(answer.headers["etag"].strip('"'))
+        assert body["propagation"]["revision"] == revision
+        assert body["propagation"]["complete"]
+        assert body["revision"] == revision
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        statuses.append(answer.status_code)
+    assert statuses == [200, 201, 201, 200, 200, 200, 200, 200, 200, 201]
+
+
+def test_the_answer_is_otherwise_as_without_the_preference(api: Api) -> None:
+    path = path_of(api)
+    plain = api.http.put(path, json=FULL, headers={"If-Match": "*"})
+    waited = api.http.put(path, json=FULL, headers={"If-Match": "*", "Prefer": "wait=5"})
+    body = waited.json()
+    assert body.pop("propagation")["complete"]
+    assert body == plain.json()
+    # Nothing was changed, so that the revision is the same.
+    assert etag(waited) == etag(plain)
+    assert waited.headers["content-type"] == plain.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("preference", "applied"),
+    [
+        ("wait=1", "wait=1"),
+        ("wait=0", "wait=0"),
+        ("wait=60", "wait=60"),
+        ("wait=3600", "wait=60"),
+        ("wait=" + "9" * 5_000, "wait=60"),
+        ('respond-async; x=y, WAIT="2"; z', "wait=2"),
+        ("wait=x, wait=3", "wait=3"),
+        ("wait", None),
+        ("wait=", None),
+        ("wait=-1", None),
+        ("wait=1.5", None),
+        ("wait=\N{SUPERSCRIPT TWO}", None),
+        ("await=5", None),
+        ("", None),
+        (",;=,", None),
+    ],
+)
+def test_a_preference_that_cannot_be_read_is_none(api: Api, preference: str, applied: str | None) -> None:
+    answer = api.http.put(path_of(api), json={}, headers=[(b"Prefer", preference.encode()), (b"If-Match", b"*")])
+    assert answer.status_code == 200, answer.text
+    assert answer.headers.get("preference-applied") == applied
+    assert ("propagation" in answer.json()) == (applied is not None)
+
+
+def test_a_refused_change_a_dry_run_and_reading_do_not_wait(api: Api) -> None:
+    path = path_of(api)
+    dry = api.http.put(path, json=FULL, headers={"If-Match": "*", "Prefer": "wait=60"}, params={"dry_run": "true"})
+    assert (dry.status_code, dry.json()["dry_run"]) == (200, True)
+    assert "preference-applied" not in dry.headers
+    refused = api.http.put(path, json={"max_age": -1}, headers={"If-Match": "*", "Prefer": "wait=60"})
+    problem(refused, 422, "invalid-policy")
+    assert "preference-applied" not in refused.headers
+    assert "propagation" not in api.http.get(path, headers={"Prefer": "wait=60"}).json()
+
+
+def test_a_repeated_request_waits_too_and_what_is_kept_is_the_answer_alone(api: Api) -> None:
+    path = f"{path_of(api)}/origins"
+    headers = {"Idempotency-Key": "once", "Prefer": "wait=5"}
+    first, second = (api.http.post(path, json={"pattern": ORIGIN}, headers=headers) for _ in range(2))
+    third = api.http.post(path, json={"pattern": ORIGIN}, headers={"Idempotency-Key": "once"})
+    assert [answer.status_code for answer in (first, second, third)] == [201, 201, 201]
+    assert second.headers["idempotency-replayed"] == "true"
+    assert first.json()["propagation"]["complete"]
+    assert second.json()["propagation"]["complete"]
+    assert "propagation" not in third.json()
+    assert third.json()["id"] == first.json()["id"]
+
+
+@pytest.mark.parametrize("revision", ["9223372036854775807", "123456789012"])
+def test_an_unknown_revision_is_not_found(api: Api, revision: str) -> None:
+    problem(api.http.get(f"/v1/revisions/{revision}/propagation"), 404, "unknown-revision")
+
+
+@pytest.mark.parametrize(
+    "path", ["0/propagation", "x/propagation", "-1/propagation", "9223372036854775808/propagation"]
+)
+def test_what_is_no_revision_is_refused(api: Api, path: str) -> None:
+    problem(api.http.get(f"/v1/revisions/{path}"), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "x", "1.5", ""])
+def test_what_is_no_wait_is_refused(api: Api, wait: str) -> None:
+    answer = api.http.get("/v1/revisions/1/propagation", params={"wait": wait})
+    problem(answer, 422, "invalid-request")
+
+
+def _cached_seconds(body: dict[str, Any], browser: str) -> float:
+    """How long after now a browser may still go by what it has cached."""
+    until = datetime.fromisoformat(body["preflights_cached_until"][browser])
+    return (until - datetime.now(UTC)).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("max_age", "chromium", "firefox", "safari"),
+    [(None, 5, 5, 5), (0, 0, 0, 0), (600, 600, 600, 600), (86_400, 7_200, 86_400, 600)],
+)
+def test_a_removal_says_how_long_browsers_may_go_by_what_they_cached(
+    api: Api, max_age: int | None, chromium: int, firefox: int, safari: int
+) -> None:
+    tenant = api.new_tenant()
+    api.put_policy(tenant, {"allow_origins": [ORIGIN], "max_age": max_age})
+    entry = api.http.get(f"/v1/tenants/{tenant}/policies/default").json()["allow_origins"][0]["id"]
+    removed = api.http.delete(
+        f"/v1/tenants/{tenant}/policies/default/origins/{entry}", headers={"Prefer": "wait=10"}, params=CONFIRM
+    ).json()
+    assert removed["propagation"]["complete"]
+    for browser, seconds in (("chromium", chromium), ("firefox", firefox), ("safari", safari)):
+        assert seconds - 5 < _cached_seconds(removed["propagation"], browser) <= seconds
+
+
+def test_what_takes_something_away_is_told_from_what_does_not(api: Api) -> None:
+    tenant = api.new_tenant()
+    headers = {"If-Match": "*", "Prefer": "wait=10"}
+
+    def takes_away(answer: httpx.Response) -> bool:
+        assert answer.is_success, answer.text
+        return answer.json()["propagation"]["preflights_cached_until"] is not None
+
+    def put(values: dict[str, Any], service: str = "default") -> bool:
+        path = f"/v1/tenants/{tenant}/policies/{service}"
+        return takes_away(api.http.put(path, json=values, headers=headers, params=CONFIRM))
+
+    full = {"allow_origins": [ORIGIN], "allow_methods": ["PUT"], "allow_headers": ["x-a"], "allow_credentials": True}
+    assert not put(full)
+    assert not put({**full, "allow_origins": [ORIGIN, "https://b.example.com"], "max_age": 60})
+    assert put({**full, "allow_methods": []})
+    assert not put(full)
+    assert put({**full, "allow_headers": ["x-b"]})
+    assert put({**full, "allow_credentials": False})
+    assert not put(full)
+    assert put({**full, "allow_origins": [{"pattern": ORIGIN, "expires_at": "2099-01-01T00:00:00Z"}]})
+    assert not put(full)
+    # A policy of its own takes away what the default gave.
+    assert put({}, "billing")
+    assert takes_away(api.http.delete(f"/v1/tenants/{tenant}", headers=headers, params=CONFIRM))
