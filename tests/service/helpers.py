@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from policy_service.settings import Settings
-from tests.support import Api
+from tests.support import Api, Process
 
 T = TypeVar("T")
 
@@ -50,6 +51,16 @@ class Operation(NamedTuple):
 def path_of(api: Api, service: str = "default") -> str:
     """The path of a policy of a new tenant."""
     return f"/v1/tenants/{api.new_tenant()}/policies/{service}"
+
+
+@contextmanager
+def tenant_api(api: Api, service: Process, *tenants: str) -> Iterator[Api]:
+    """The API with a key that may read and change these tenants, and knows of no others."""
+    answer = api.http.post("/v1/keys", json={"role": "tenant", "tenants": tenants, "may_write": True})
+    assert answer.status_code == 201, answer.text
+    own = Api(service.url, answer.json()["key"])
+    with own.http:
+        yield own
 
 
 def write_policies(api: Api, tenant: str, policies: dict[str, dict[str, Any]]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests import vectors
-from tests.service.helpers import errors, problem, raw, write_policies
-from tests.support import Api
+from tests.service.helpers import CONFIRM, errors, problem, raw, tenant_api, write_policies
+from tests.support import Api, Process
 from tests.vectors import Vector
 
 ORIGIN = "https://app.example.com"
@@ -193,9 +193,9 @@ def test_an_earlier_revision_decides_with_what_the_tenant_and_the_platform_had_t
 def test_the_revision_of_a_deletion_grants_nothing_and_earlier_ones_still_answer(api: Api) -> None:
     tenant = api.new_tenant()
     entry = api.allow(tenant, ORIGIN)
-    deleted = api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}).headers["etag"].strip('"')
+    deleted = api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}, params=CONFIRM).headers["etag"]
     question = {"tenant": tenant, "headers": {"Origin": ORIGIN}}
-    assert _ask(api, **question, revision=int(deleted))["reason"] == "tenant_unknown"
+    assert _ask(api, **question, revision=int(deleted.strip('"')))["reason"] == "tenant_unknown"
     assert _ask(api, **question, revision=entry["revision"])["allowed"]
 
 
@@ -254,10 +254,9 @@ def test_another_moment_decides_on_entries_that_expire(api: Api) -> None:
 
 
 def test_a_long_list_is_answered_all_the_same(api: Api) -> None:
-    tenant = api.new_tenant()
     origins = [f"https://tenant-{number}.example.com:{3000 + number % 90}" for number in range(5_000)]
-    assert api.put_policy(tenant, {"allow_origins": origins}).is_success
-    body = _ask(api, tenant=tenant, headers={"Origin": "http://tenant-7.example.com:3007"})
+    question = {"tenant": api.new_tenant(), "headers": {"Origin": "http://tenant-7.example.com:3007"}}
+    body = _ask(api, **question, draft={"allow_origins": origins})
     assert [miss["origin"] for miss in body["near_misses"]] == ["https://tenant-7.example.com:3007"]
 
 
@@ -278,3 +277,33 @@ def test_an_origin_of_any_length_and_bytes_is_no_error_of_the_service(api: Api) 
             answer = api.http.post("/v1/decisions", content=raw(question))
             assert answer.status_code == 200, answer.text
             assert len(answer.json()["message"]) < 10_000
+
+
+def test_a_key_to_one_tenant_learns_nothing_of_the_platforms_patterns_nor_of_other_tenants(
+    api: Api, service: Process
+) -> None:
+    mine, other = api.new_tenant(), api.new_tenant()
+    write_policies(api, "platform", {"default": {"allow_origins": ["https://*.console.example.net"]}})
+    revision = api.allow(other, ORIGIN)["revision"]
+    with tenant_api(api, service, mine) as own:
+        admitted = {"tenant": mine, "headers": {"Origin": "https://a.console.example.net"}}
+        assert _ask(api, **admitted)["pattern"] == "https://*.console.example.net"
+        seen = _ask(own, **admitted)
+        # As any browser can find out.
+        assert (seen["allowed"], seen["pattern"]) == (True, None)
+        assert seen["message"] == "The request is allowed by the platform."
+        near = {"tenant": mine, "headers": {"Origin": "http://a.console.example.net"}}
+        assert [miss["differences"] for miss in _ask(api, **near)["near_misses"]] == [["scheme"]]
+        assert _ask(own, **near)["near_misses"] == []
+        preflight = {"Origin": "https://a.console.example.net", "Access-Control-Request-Method": "PUT"}
+        assert _ask(own, tenant=mine, method="OPTIONS", headers=preflight)["near_misses"] == []
+        theirs: dict[str, Any] = {"tenant": other, "headers": {"Origin": ORIGIN}}
+        unknown = {**theirs, "tenant": "nobody-here"}
+        assert _ask(own, **theirs) == {
+            **_ask(own, **unknown),
+            "message": _ask(own, **unknown)["message"].replace("nobody-here", other),
+        }
+        for question in (theirs, {**theirs, "tenant": mine}):
+            answer = own.http.post("/v1/decisions", json={**question, "revision": revision})
+            problem(answer, 404, "unknown-revision")
+    write_policies(api, "platform", {"default": {}})

@@ -14,7 +14,7 @@ import redis
 
 from corspolicy.status import Report
 from corspolicy.wire import EPOCH, PROCESS_PREFIX, PROCESSES
-from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem
+from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, tenant_api
 from tests.support import Api, Process, wait_until
 
 ORIGIN = "https://app.example.com"
@@ -223,6 +223,26 @@ def test_a_repeated_request_waits_too_and_what_is_kept_is_the_answer_alone(api: 
     assert second.json()["propagation"]["complete"]
     assert "propagation" not in third.json()
     assert third.json()["id"] == first.json()["id"]
+
+
+def test_a_key_to_one_tenant_sees_how_many_processes_apply_its_own_changes_and_not_which(
+    api: Api, service: Process, client: redis.Redis
+) -> None:
+    mine, other = api.new_tenant(), api.new_tenant()
+    foreign = api.allow(other, ORIGIN)["revision"]
+    _report(client, "applies")
+    _report(client, "behind", epoch=None)
+    with tenant_api(api, service, mine) as own:
+        path = f"/v1/tenants/{mine}/policies/default/origins"
+        answer = own.http.post(path, json={"pattern": ORIGIN}, headers={"Prefer": "wait=1"})
+        for body in (answer.json()["propagation"], _propagation(own, answer.json()["revision"], wait=0)):
+            assert [body[name]["count"] for name in ("applied", "pending", "rejected")] == [1, 1, 0]
+            assert [body[name]["processes"] for name in ("applied", "pending", "rejected")] == [[], [], []]
+        for revision in (foreign, 1):
+            refused = own.http.get(f"/v1/revisions/{revision}/propagation")
+            problem(refused, 404, "unknown-revision")
+            unknown = own.http.get(f"/v1/revisions/{2**62}/propagation").text
+            assert refused.text == unknown.replace(str(2**62), str(revision))
 
 
 @pytest.mark.parametrize("revision", ["9223372036854775807", "123456789012"])
