@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from corspolicy import Policies
 from corspolicy.decision import decide
-from corspolicy.wire import CHANGES
+from corspolicy.wire import CHANGES, EPOCH, PROCESS_PREFIX
 from policy_service import embedded
 from tests.client.published import Published
 from tests.support import free_port
@@ -192,6 +194,39 @@ def test_without_an_epoch_what_is_held_stays_and_changes_still_apply(published: 
         assert not await follower.admits("gone", A)
 
     following(redis_url, test)
+
+
+def test_a_process_that_may_have_missed_something_reports_no_epoch_until_it_has_a_new_snapshot(
+    published: Published, redis_url: str
+) -> None:
+    def reports(epoch: str | None) -> Callable[[], Awaitable[bool]]:
+        async def reported() -> bool:
+            names = await asyncio.to_thread(published.redis.keys, PROCESS_PREFIX + "*")
+            values = await asyncio.to_thread(published.redis.mget, names) if names else []
+            found = [json.loads(value) for value in values if value is not None]
+            return [(report["epoch"], report["cursor"]) for report in found] == [(epoch, _last_id(published))]
+
+        return reported
+
+    async def test(follower: Follower) -> None:
+        await follower.until(reports("1"))
+        published.redis.delete(EPOCH)
+        # It does not follow on what was read before it: something in between is lost.
+        published.redis.xadd(
+            CHANGES, {"previous": "1-1", "tenant": "acme", "envelope": published.envelope("acme", 9, A)}
+        )
+        await follower.until_admits("acme", A)
+        await follower.until(reports(None))
+        published.end_epoch("2")
+        await follower.until(reports("2"))
+
+    following(redis_url, test)
+
+
+def _last_id(published: Published) -> str:
+    newest: Any = published.redis.xrevrange(CHANGES, count=1)
+    entry_id: str = newest[0][0].decode()
+    return entry_id
 
 
 def test_a_redis_that_was_emptied_does_not_empty_the_policies(published: Published, redis_url: str) -> None:
