@@ -24,6 +24,8 @@ from policy_service.problems import Problem
 from policy_service.settings import Settings
 from policy_service.up import up
 
+STOP_SECONDS = 5
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="corspolicy-service")
@@ -59,7 +61,10 @@ def up_command(demo: bool, port: int, data_dir: Path) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the admin API and publish changes, or stand by to."""
     _settings()
-    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port)
+    # Whoever waits for a change to be applied, for up to a minute, must not hold up the end for as long.
+    uvicorn.run(
+        "policy_service.app:create_app", factory=True, host=host, port=port, timeout_graceful_shutdown=STOP_SECONDS
+    )
 
 
 @main.command("migrate")

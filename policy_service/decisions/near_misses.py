@@ -225,7 +225,7 @@ def _advice(differences: Sequence[_Difference], sent: str, admitted: str) -> str
     if any(difference.is_malformed for difference in differences):
         todo = f"Send {admitted}, or see what changes it on its way"
     elif _SCHEME in differences and admitted.startswith("https:"):
-        todo = f"Open the page at {admitted}"
+        todo = f"Open the page at {admitted}, or admit {sent} as well, if it is meant"
     else:
         todo = f"Admit {sent} as well, if it is meant"
     return f"{admitted} is admitted, {sent} is not: {words}. {todo}."

@@ -109,7 +109,7 @@ class Propagations:
         async with self._sessions() as session:
             change = await store.find(session, scope, revision)
         if change is None:
-            detail = f"There is no revision {revision}, or this key may not see its tenant."
+            detail = f"There is no revision {revision} that this key may see."
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
         if wait and self._waiting >= MAX_WAITING:
             raise _unavailable(
@@ -223,10 +223,11 @@ def _cached_until(change: Committed, standing: _Standing) -> PreflightsCached | 
     seconds = preflights.longest_cached(before, after)
     if seconds is None:
         return None
+    completed = _time(completed_at)
     return PreflightsCached(
-        chromium=_time(completed_at + min(seconds, preflights.CHROMIUM_SECONDS)),
-        firefox=_time(completed_at + min(seconds, preflights.FIREFOX_SECONDS)),
-        safari=_time(completed_at + min(seconds, preflights.SAFARI_SECONDS)),
+        chromium=completed + timedelta(seconds=min(seconds, preflights.CHROMIUM_SECONDS)),
+        firefox=completed + timedelta(seconds=min(seconds, preflights.FIREFOX_SECONDS)),
+        safari=completed + timedelta(seconds=min(seconds, preflights.SAFARI_SECONDS)),
     )
 
 

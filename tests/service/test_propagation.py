@@ -142,6 +142,8 @@ def _changes(api: Api) -> Iterator[httpx.Response]:
     yield api.http.patch(entry, json={"note": "x"}, headers=headers, params=CONFIRM)
     yield api.http.delete(entry, headers=headers, params=CONFIRM)
     yield api.http.delete(f"{policies}/billing", headers=headers, params=CONFIRM)
+    restored = {"revision": added.json()["revision"]}
+    yield api.http.post(f"/v1/tenants/{tenant}/restore", json=restored, headers=headers, params=CONFIRM)
     yield api.http.patch(f"/v1/tenants/{tenant}", json={"name": "X"}, headers=headers, params=CONFIRM)
     yield api.http.delete(f"/v1/tenants/{tenant}", headers=headers, params=CONFIRM)
     yield api.http.post("/v1/tenants", json={"tenant": tenant}, headers=headers, params=CONFIRM)
@@ -159,7 +161,19 @@ def test_every_change_answers_with_its_revision_and_waits_if_asked_to(api: Api) 
         assert body["revision"] == revision
         assert int(answer.headers["content-length"]) == len(answer.content)
         statuses.append(answer.status_code)
-    assert statuses == [200, 201, 201, 200, 200, 200, 200, 200, 200, 201]
+    assert statuses == [200, 201, 201, 200, 200, 200, 200, 200, 200, 200, 201]
+
+
+def test_no_change_is_without_the_preference(service: Process) -> None:
+    paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
+    changes = {
+        operation["operationId"]: {parameter["name"].lower() for parameter in operation.get("parameters", [])}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if path.startswith("/v1/tenants") and method != "get"
+    }
+    assert len(changes) >= 9
+    assert all("prefer" in parameters for parameters in changes.values()), changes
 
 
 def test_the_answer_is_otherwise_as_without_the_preference(api: Api) -> None:
