@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import redis
 
 from corspolicy.status import Report
 from corspolicy.wire import EPOCH, PROCESS_PREFIX, PROCESSES
+from policy_service.propagation.service import MAX_WAITING
 from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, tenant_api
 from tests.support import Api, Process, wait_until
 
@@ -114,6 +116,31 @@ def test_waiting_ends_in_time(api: Api, client: redis.Redis) -> None:
     assert 1 <= time.monotonic() - began < 5
     assert (answer.status_code, answer.headers["preference-applied"]) == (201, "wait=1")
     assert [each["id"] for each in answer.json()["propagation"]["pending"]["processes"]] == ["behind"]
+
+
+def test_only_so_many_may_wait_and_the_others_are_told(api: Api, client: redis.Redis) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    _report(client, "behind", cursor="1-0")
+
+    async def ask(http: httpx.AsyncClient, wait: int) -> httpx.Response:
+        return await http.get(f"/v1/revisions/{revision}/propagation", params={"wait": wait})
+
+    async def run() -> tuple[list[httpx.Response], httpx.Response]:
+        options: dict[str, Any] = {"base_url": api.http.base_url, "headers": api.http.headers, "timeout": 60}
+        async with httpx.AsyncClient(**options, limits=httpx.Limits(max_connections=None)) as http:
+            waiting = [asyncio.create_task(ask(http, 12)) for _ in range(MAX_WAITING + 10)]
+            while sum(task.done() for task in waiting) < 10:
+                await asyncio.sleep(0.01)
+            unhurried = await ask(http, 0)
+            return await asyncio.gather(*waiting), unhurried
+
+    answers, unhurried = asyncio.run(run())
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) == 10
+    for answer in refused:
+        problem(answer, 503, "too-many-waiting")
+        assert answer.headers["retry-after"]
+    assert unhurried.status_code == 200
 
 
 def test_what_a_redis_of_another_publisher_says_proves_nothing(api: Api, client: redis.Redis) -> None:
