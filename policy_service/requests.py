@@ -49,6 +49,11 @@ class Precondition:
     def __init__(self, value: str | None) -> None:
         self._value = value
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether the request says nothing of what it builds on."""
+        return self._value is None
+
     def require(self, revision: int) -> None:
         """Raises Problem: 428 without If-Match, 412 if it names another revision."""
         if self._value is None:

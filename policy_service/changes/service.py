@@ -66,7 +66,12 @@ async def change_tenant(
 
 
 async def create_tenant(
-    sessions: Sessions, tenant: str, document: StoredDocument, *, asked: ChangeRequest
+    sessions: Sessions,
+    tenant: str,
+    document: StoredDocument,
+    warnings: Sequence[ErrorItem] = (),
+    *,
+    asked: ChangeRequest,
 ) -> Changed | None:
     """Create a tenant with its first document; None if there is one of that slug."""
     asked.caller.require_admin()
@@ -74,7 +79,7 @@ async def create_tenant(
         row = await tenants.insert_if_absent(session, tenant)
         if row is None:
             return None
-        return await _settle(session, asked, "tenant.create", row, None, document)
+        return await _settle(session, asked, "tenant.create", row, None, document, warnings)
 
 
 async def restore_tenant(

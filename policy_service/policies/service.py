@@ -22,6 +22,7 @@ from policy_service.problems import ErrorItem, Problem
 from policy_service.tenants.schemas import StoredDocument
 from policy_service.tenants.service import read_row
 
+WHAT_A_SERVICE_IS = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
 _EDITABLE = {"note", "expires_at"}
 _READ_ONLY = ShownPolicy.model_fields.keys() - StoredPolicy.model_fields.keys()
 
@@ -62,8 +63,7 @@ async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: C
             asked.if_match.check(revision)
 
     def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        known = {entry.pattern: entry for entry in document.policies.get(service, StoredPolicy()).allow_origins}
-        document.policies[service], warnings = _build(body, known, asked.caller.actor)
+        document.policies[service], warnings = build(body, document.policies.get(service), asked.caller.actor)
         return warnings
 
     changed = await change_tenant(
@@ -75,7 +75,7 @@ async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: C
 def read_draft(service: str, body: Any, pointer: str) -> Policy:
     """The policy that `body`, at `pointer` in a request, would be if it were put. Raises Problem as `put` does."""
     _require_name(service)
-    return _build(body, {}, "draft", pointer)[0].to_policy()
+    return build(body, None, "draft", pointer)[0].to_policy()
 
 
 async def delete(sessions: Sessions, tenant: str, service: str, asked: ChangeRequest) -> int:
@@ -202,18 +202,23 @@ async def remove_origin(sessions: Sessions, tenant: str, service: str, entry_id:
 
 def _require_name(service: str) -> None:
     if not is_service(service):
-        detail = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-service", detail)
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-service", WHAT_A_SERVICE_IS)
 
 
-def _build(body: Any, known: dict[str, Entry], actor: str, pointer: str = "") -> tuple[StoredPolicy, list[ErrorItem]]:
-    """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong."""
+def build(
+    body: Any, old_policy: StoredPolicy | None, actor: str, pointer: str = ""
+) -> tuple[StoredPolicy, list[ErrorItem]]:
+    """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong.
+
+    Entries of the old policy that stay keep their id and history.
+    """
     if isinstance(body, dict):
         # What was read can be written back.
         body = {name: value for name, value in body.items() if name not in _READ_ONLY}
     checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     if checked.policy is None:
         raise _invalid([ErrorItem.of(problem, pointer) for problem in checked.problems])
+    known = {} if old_policy is None else {entry.pattern: entry for entry in old_policy.allow_origins}
     values = {value["pattern"]: value for value in reversed(body.get("allow_origins", [])) if isinstance(value, dict)}
     entries = []
     for admitted in checked.policy.allow_origins:

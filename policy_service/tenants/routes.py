@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
 from policy_service.changes.dry_run import DRY_RUN
 from policy_service.changes.schemas import DryRun
 from policy_service.changes.service import delete_tenant
+from policy_service.policies import whole
 from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.propagation.prefer import ChangeRoute
 from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
 from policy_service.tenants import service
-from policy_service.tenants.schemas import TENANT_BODY, TENANT_PATCH_BODY, ShownTenant, TenantPage
+from policy_service.tenants.schemas import (
+    TENANT_BODY,
+    TENANT_PATCH_BODY,
+    WHOLE_TENANT_BODY,
+    ShownTenant,
+    TenantPage,
+    WrittenTenant,
+)
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
 
+Include = Annotated[Literal["policies"] | None, Query(description="`policies` to have them in the answer")]
+
 
 @router.get("", operation_id="list_tenants")
-async def list_tenants(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100) -> TenantPage:
-    """All tenants, in pages."""
-    return await service.page(sessions, caller.scope, cursor, limit)
+async def list_tenants(
+    sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100, include: Include = None
+) -> TenantPage:
+    """All tenants, in pages; with their policies, in pages of at most 100."""
+    return await service.page(sessions, caller.scope, cursor, limit, with_policies=include is not None)
 
 
 @router.post(
@@ -43,11 +56,33 @@ async def create_tenant(
 
 
 @router.get("/{tenant}", operation_id="get_tenant")
-async def get_tenant(sessions: SessionsOf, caller: CallerOf, tenant: str, response: Response) -> ShownTenant:
+async def get_tenant(
+    sessions: SessionsOf, caller: CallerOf, tenant: str, response: Response, include: Include = None
+) -> ShownTenant:
     """One tenant."""
-    shown = await service.read(sessions, caller.scope, tenant)
+    shown = await service.read(sessions, caller.scope, tenant, with_policies=include is not None)
     response.headers["ETag"] = etag(shown.revision)
     return shown
+
+
+@router.put(
+    "/{tenant}",
+    operation_id="put_tenant",
+    openapi_extra=body_schema(WHOLE_TENANT_BODY),
+    response_model=WrittenTenant | DryRun,
+    responses={201: {"model": WrittenTenant, "description": "Created"}},
+)
+async def put_tenant(
+    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
+) -> WrittenTenant:
+    """Write a tenant whole, with its name and all its policies, in one revision. Policies left out are deleted.
+
+    Without If-Match it creates a tenant, and overwrites none.
+    """
+    written = await whole.put(sessions, tenant, body, asked)
+    response.headers["ETag"] = etag(written.tenant.revision)
+    response.status_code = HTTPStatus.CREATED if written.is_new else HTTPStatus.OK
+    return written.tenant
 
 
 @router.patch(

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from policy_service.policies.schemas import Entry, StoredPolicy
+from policy_service.policies.schemas import POLICY_BODY, Entry, StoredPolicy
+from policy_service.problems import ErrorItem
 
 
 class StoredDocument(BaseModel):
@@ -39,6 +40,19 @@ class ShownTenant(BaseModel):
     services: list[str] = Field(description="the services that have a policy, `default` among them")
     revision: int
     created_at: datetime
+    policies: dict[str, StoredPolicy] | None = Field(
+        default=None, description="by service; null unless asked for by `include=policies`"
+    )
+
+
+class WrittenTenant(BaseModel):
+    """A tenant that was written whole."""
+
+    tenant: str
+    name: str
+    services: list[str]
+    revision: int
+    warnings: list[ErrorItem] = Field(description="what may not do what you expect")
 
 
 class TenantPage(BaseModel):
@@ -64,4 +78,10 @@ TENANT_PATCH_BODY: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {"name": _NAME},
     "example": {"name": "Acme Corporation"},
+}
+WHOLE_TENANT_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["policies"],
+    "properties": {"name": _NAME, "policies": {"type": "object", "additionalProperties": POLICY_BODY}},
+    "example": {"name": "Acme Corporation", "policies": {"default": {"allow_origins": ["https://app.acme.com"]}}},
 }

@@ -19,12 +19,15 @@ from policy_service.problems import ErrorItem, Problem
 from policy_service.tenants import store
 from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPage
 
+WHAT_A_TENANT_IS = "A tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme."
 MAX_NAME_LENGTH = 200
+# Documents may be large, and a page of them is held in memory.
+MAX_PAGE_WITH_POLICIES = 100
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str) -> ShownTenant:
+async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> ShownTenant:
     """One tenant."""
-    return _shown(await read_row(sessions, scope, tenant))
+    return _shown(await read_row(sessions, scope, tenant), with_policies=with_policies)
 
 
 async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
@@ -36,14 +39,19 @@ async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
     return row
 
 
-async def page(sessions: Sessions, scope: Scope, cursor: str | None, limit: int) -> TenantPage:
+async def page(
+    sessions: Sessions, scope: Scope, cursor: str | None, limit: int, *, with_policies: bool = False
+) -> TenantPage:
     """Some tenants."""
+    if with_policies:
+        limit = min(limit, MAX_PAGE_WITH_POLICIES)
     if cursor is not None and not is_slug(cursor):
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", "Pass next_cursor of a page as it was given.")
     async with sessions() as session:
         rows = await store.page(session, scope, cursor, limit + 1)
     return TenantPage(
-        items=[_shown(row) for row in rows[:limit]], next_cursor=rows[limit - 1].slug if len(rows) > limit else None
+        items=[_shown(row, with_policies=with_policies) for row in rows[:limit]],
+        next_cursor=rows[limit - 1].slug if len(rows) > limit else None,
     )
 
 
@@ -75,37 +83,38 @@ async def rename(sessions: Sessions, tenant: str, body: Any, asked: ChangeReques
     return await read(sessions, asked.caller.scope, tenant)
 
 
-def _shown(row: Tenant) -> ShownTenant:
+def _shown(row: Tenant, *, with_policies: bool = False) -> ShownTenant:
     return ShownTenant(
         tenant=row.slug,
         name=row.document["name"],
         services=sorted(row.document["policies"]),
         revision=row.revision,
         created_at=row.created_at,
+        policies=row.document["policies"] if with_policies else None,
     )
 
 
 def _read_new(body: Any) -> tuple[str, str]:
-    errors = _unknown_fields(body, ("tenant", "name"))
+    errors = unknown_fields(body, ("tenant", "name"))
     tenant, name = (body.get("tenant"), body.get("name", "")) if isinstance(body, dict) else ("", "")
     if not isinstance(tenant, str) or not is_slug(tenant):
-        detail = "A tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme."
-        errors.append(ErrorItem(code="tenant_invalid", pointer="/tenant", detail=detail))
-    _check_name(name, errors)
+        errors.append(ErrorItem(code="tenant_invalid", pointer="/tenant", detail=WHAT_A_TENANT_IS))
+    errors += name_errors(name)
     _raise_if_any(errors)
     return str(tenant), str(name)
 
 
 def _read_patch(body: Any) -> str | None:
-    errors = _unknown_fields(body, ("name",))
+    errors = unknown_fields(body, ("name",))
     name = body.get("name") if isinstance(body, dict) else None
     if isinstance(body, dict) and "name" in body:
-        _check_name(name, errors)
+        errors += name_errors(name)
     _raise_if_any(errors)
     return name
 
 
-def _unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
+def unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
+    """What is wrong with a body as a whole."""
     if not isinstance(body, dict):
         return [ErrorItem(code="not_an_object", pointer="", detail="The body is a JSON object.")]
     detail = f"There is no such field. The fields are {', '.join(known)}."
@@ -114,11 +123,13 @@ def _unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
     ]
 
 
-def _check_name(name: Any, errors: list[ErrorItem]) -> None:
+def name_errors(name: Any) -> list[ErrorItem]:
+    """What is wrong with a display name."""
     # Printable is also what PostgreSQL and UTF-8 can hold.
-    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        detail = f"A name is a text of at most {MAX_NAME_LENGTH} printable characters."
-        errors.append(ErrorItem(code="name_invalid", pointer="/name", detail=detail))
+    if isinstance(name, str) and len(name) <= MAX_NAME_LENGTH and name.isprintable():
+        return []
+    detail = f"A name is a text of at most {MAX_NAME_LENGTH} printable characters."
+    return [ErrorItem(code="name_invalid", pointer="/name", detail=detail)]
 
 
 def _raise_if_any(errors: list[ErrorItem]) -> None:
