@@ -24,6 +24,7 @@ _COMMANDS = {
     "diff": "policy_service.commands.gitops:diff_command",
     "apply": "policy_service.commands.gitops:apply_command",
     "schema": "policy_service.commands.schema:schema",
+    "import-app": "policy_service.commands.import_app:import_app",
 }
 
 

@@ -79,15 +79,19 @@ def apply_command(place: Path, prune: Sequence[str], yes: bool) -> None:
     A tenant without a file is left alone. After an interruption, run the same again: it goes on from there.
     """
     with Api.from_environment() as api:
-        found = _plan(api, place, prune)
-        _show(found)
-        if not found.steps:
-            return
-        if not yes:
-            if not sys.stdin.isatty():
-                raise Failure("There is nobody to ask: pass --yes to apply without a question.")
-            click.confirm("Apply this?", abort=True)
-        _report(found.steps, apply(api, found.steps))
+        show_and_apply(api, _plan(api, place, prune), yes=yes)
+
+
+def show_and_apply(api: Api, found: Plan, *, yes: bool) -> None:
+    """Show a plan, ask, carry it out, and report."""
+    _show(found)
+    if not found.steps:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Failure("There is nobody to ask: pass --yes to apply without a question.")
+        click.confirm("Apply this?", abort=True)
+    _report(found.steps, apply(api, found.steps))
 
 
 def _export(folder: Path, slug: str, tenant: Current) -> bool:
@@ -136,7 +140,7 @@ def _defects_text(invalid: Sequence[Invalid]) -> str:
 def _show(found: Plan) -> None:
     for step in found.steps:
         for sign, text in lines(step):
-            click.secho(f"{sign} {plain(text)}", fg=colour(sign))
+            click.secho(plain(text), fg=colour(sign))
     counts = Counter(step.action for step in found.steps)
     parts = [f"{counts[action]:,} to {action}" for action in ("create", "change", "delete")]
     click.echo(f"{', '.join(parts)}; {found.unchanged:,} as they should be.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -44,8 +45,8 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """The step for scripts."""
-        differences = [asdict(difference) for difference in self.differences]
-        return {"action": self.action, "tenant": self.tenant, "revision": self.revision, "differences": differences}
+        found = [asdict(difference) for difference in self.differences]
+        return {"action": self.action, "tenant": self.tenant, "revision": self.revision, "differences": found}
 
     def body(self) -> dict[str, Any]:
         """The whole tenant, as PUT takes it."""
@@ -68,24 +69,29 @@ def current(api: Api) -> dict[str, Current]:
     return {item["tenant"]: _current(item) for item in api.items("/v1/tenants", include="policies")}
 
 
+def current_tenant(api: Api, slug: str) -> Current:
+    """One tenant as the service has it."""
+    return _current(api.get(f"/v1/tenants/{slug}", include="policies"))
+
+
 def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Iterable[str]) -> Plan:
     """Hold the files against the service. Raises Failure for what can't be pruned."""
     wanted = {file.slug: file.tenant for file in files}
     steps = []
     for slug, tenant in sorted(wanted.items()):
         there = tenants.get(slug)
-        differences = _differences(None if there is None else there.tenant, tenant)
+        found = differences(None if there is None else there.tenant, tenant)
         if there is None:
-            steps.append(Step("create", slug, None, tenant, differences))
-        elif differences:
-            steps.append(Step("change", slug, there.revision, tenant, differences))
+            steps.append(Step("create", slug, None, tenant, found))
+        elif found:
+            steps.append(Step("change", slug, there.revision, tenant, found))
     unchanged = len(wanted) - len(steps)
     for slug in sorted(set(prune)):
         if slug == PLATFORM or slug in wanted:
             why = "can't be deleted" if slug == PLATFORM else "has a file"
             raise Failure(f"--prune {slug}: that tenant {why}.")
         if slug in tenants:
-            gone = _differences(tenants[slug].tenant, None)
+            gone = differences(tenants[slug].tenant, None)
             steps.append(Step("delete", slug, tenants[slug].revision, None, gone))
     pruned = {step.tenant for step in steps}
     without_file = sorted(slug for slug in tenants if slug not in wanted and slug not in pruned)
@@ -93,9 +99,12 @@ def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Ite
 
 
 def lines(step: Step) -> list[tuple[str, str]]:
-    """The step for people: a sign and what it stands for, line by line."""
+    """The step for people, line by line, each with the sign that it has."""
     sign = _SIGNS[step.action]
-    return [(sign, step.tenant), *((mark, f"    {text}") for mark, text in map(_line, step.differences))]
+    return [
+        (sign, f"{sign} {step.tenant}"),
+        *((mark, f"    {mark} {text}") for mark, text in map(_line, step.differences)),
+    ]
 
 
 def colour(sign: str) -> str:
@@ -124,7 +133,8 @@ def _fields(entry: str | PolicyValues) -> PolicyValues:
     return {"pattern": entry} if isinstance(entry, str) else dict(entry)
 
 
-def _differences(before: Tenant | None, after: Tenant | None) -> list[Difference]:
+def differences(before: Tenant | None, after: Tenant | None) -> list[Difference]:
+    """In what two states of a tenant differ; None where there is no such tenant."""
     old, new = before or Tenant("", {}), after or Tenant("", {})
     found = [] if old.name == new.name else [Difference(None, "name", None, old.name or None, new.name or None)]
     for service in sorted(old.policies.keys() | new.policies.keys()):
@@ -169,7 +179,8 @@ def _line(difference: Difference) -> tuple[str, str]:
             if (before or {}).get(name) != (after or {}).get(name) and sign != "-"
         ]
         return sign, f"{place}: {difference.value}" + (f" ({', '.join(details)})" if details else "")
-    return sign, f"{place}: {before} → {after}" if sign == "~" else f"{place}: {before if sign == '-' else after}"
+    values = [json.dumps(value, ensure_ascii=False) for value in (before, after) if value is not None]
+    return sign, f"{place}: {' → '.join(values)}"
 
 
 def _shown(fields: Mapping[str, Any] | None, name: str) -> str:
