@@ -11,6 +11,7 @@ from corspolicy.document import PLATFORM
 from policy_service.commands.api import Api, Failure
 from policy_service.commands.files import PolicyValues, Tenant, TenantFile, stored
 
+PAGE = 200
 _SIGNS = {"create": "+", "change": "~", "delete": "-"}
 _COLOURS = {"+": "green", "~": "yellow", "-": "red"}
 
@@ -66,7 +67,7 @@ class Plan:
 
 def current(api: Api) -> dict[str, Current]:
     """All tenants as the service has them."""
-    return {item["tenant"]: _current(item) for item in api.items("/v1/tenants", include="policies")}
+    return {item["tenant"]: _current(item) for item in api.items("/v1/tenants", include="policies", limit=PAGE)}
 
 
 def current_tenant(api: Api, slug: str) -> Current:

@@ -34,7 +34,7 @@ Include = Annotated[Literal["policies"] | None, Query(description="`policies` to
 async def list_tenants(
     sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100, include: Include = None
 ) -> TenantPage:
-    """All tenants, in pages; with their policies, in pages of at most 100."""
+    """All tenants, in pages; where they carry policies, a page may end before `limit`."""
     return await service.page(sessions, caller.scope, cursor, limit, with_policies=include is not None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import accumulate
 from typing import Any
 
 from corspolicy.document import DEFAULT
@@ -22,7 +23,7 @@ from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPa
 WHAT_A_TENANT_IS = "A tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme."
 MAX_NAME_LENGTH = 200
 # Documents may be large, and a page of them is held in memory.
-MAX_PAGE_WITH_POLICIES = 100
+MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 
 async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> ShownTenant:
@@ -43,16 +44,22 @@ async def page(
     sessions: Sessions, scope: Scope, cursor: str | None, limit: int, *, with_policies: bool = False
 ) -> TenantPage:
     """Some tenants."""
-    if with_policies:
-        limit = min(limit, MAX_PAGE_WITH_POLICIES)
     if cursor is not None and not is_slug(cursor):
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", "Pass next_cursor of a page as it was given.")
     async with sessions() as session:
+        if with_policies:
+            limit = _fitting(await store.sizes(session, scope, cursor, limit))
         rows = await store.page(session, scope, cursor, limit + 1)
     return TenantPage(
         items=[_shown(row, with_policies=with_policies) for row in rows[:limit]],
         next_cursor=rows[limit - 1].slug if len(rows) > limit else None,
     )
+
+
+def _fitting(sizes: Sequence[int]) -> int:
+    """How many documents make a page: at least one."""
+    totals = accumulate(sizes)
+    return max(1, sum(total <= MAX_PAGE_BYTES for total in totals))
 
 
 async def create(sessions: Sessions, body: Any, asked: ChangeRequest) -> ShownTenant:

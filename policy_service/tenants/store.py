@@ -64,6 +64,14 @@ async def with_expired(session: AsyncSession, after: str, limit: int) -> Sequenc
     return [(slug, now) for slug, now in await session.execute(query)]
 
 
+async def sizes(session: AsyncSession, scope: Scope, after: str | None, limit: int) -> Sequence[int]:
+    """How many bytes the documents of that page take, as they are stored."""
+    query = select(func.pg_column_size(Tenant.document)).where(scope.where(Tenant.slug)).order_by(Tenant.slug)
+    if after is not None:
+        query = query.where(Tenant.slug > after)
+    return (await session.execute(query.limit(limit))).scalars().all()
+
+
 async def documents(
     connection: AsyncConnection, scope: Scope, after: str, limit: int
 ) -> Sequence[tuple[str, int, dict[str, object]]]:
