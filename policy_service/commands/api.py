@@ -7,13 +7,18 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote
+from uuid import uuid4
 
 import click
 import httpx
+from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+# The service is heard of every ten seconds.
+_STREAM_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 MAX_ATTEMPTS = 5
 MAX_WAIT_SECONDS = 30.0
 PAGE = 500
@@ -35,6 +40,16 @@ class Refused(Failure):
         self.status = status
         self.code = code
         self.errors = errors
+
+
+class Asked(NamedTuple):
+    """What is said with a change: why, and that it is meant even if it takes much away."""
+
+    reason: str | None = None
+    is_confirmed: bool = False
+
+
+_PLAIN = Asked()
 
 
 class Api:
@@ -91,26 +106,46 @@ class Api:
         path: str,
         body: Any = None,
         *,
-        revision: int | str | None = None,
         query: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        revision: int | str | None = None,
+        asked: Asked = _PLAIN,
     ) -> Any:
         """Send a request and return the JSON of its answer, None where it has no content.
 
         `revision` is the one that a change builds on; "*" overwrites whatever is there. Raises Failure.
         """
-        sent = dict(headers or {})
+        headers = {}
         if revision is not None:
-            sent["If-Match"] = "*" if revision == "*" else f'"{revision}"'
+            headers["If-Match"] = "*" if revision == "*" else f'"{revision}"'
+        if method == "POST":
+            headers["Idempotency-Key"] = str(uuid4())
+        if asked.reason is not None:
+            headers["Corspolicy-Reason"] = quote(asked.reason)
+        if asked.is_confirmed:
+            query = {**(query or {}), "confirm": True}
         # Whatever else is sent twice might be done twice.
-        attempts = MAX_ATTEMPTS if method in ("GET", "PUT") or revision is not None else 1
+        attempts = MAX_ATTEMPTS if method in ("GET", "PUT", "POST") or revision is not None else 1
         for attempt in range(attempts):
-            response = self._send(method, path, body, query, sent)
+            response = self._send(method, path, body, query, headers)
             wait = _wait(response, attempt) if attempt + 1 < attempts else None
             if wait is None:
                 break
             time.sleep(wait)
         return self._read(response)
+
+    def events(self, path: str, query: Mapping[str, Any], last_id: str) -> Iterator[ServerSentEvent]:
+        """Server-sent events, those after `last_id` if there is one, until the connection ends."""
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        try:
+            with connect_sse(self._http, "GET", path, params=query, headers=headers, timeout=_STREAM_TIMEOUT) as source:
+                if not source.response.is_success:
+                    source.response.read()
+                    self._read(source.response)
+                yield from source.iter_sse()
+        except SSEError as error:
+            raise Failure(f"{self.url} answers with no stream of events. Check CORSPOLICY_URL.") from error
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self.url} can't be reached: {str(error) or type(error).__name__}.") from error
 
     def _send(
         self, method: str, path: str, body: Any, query: Mapping[str, Any] | None, headers: Mapping[str, str]
@@ -146,7 +181,12 @@ class Api:
         message = f"{problem['title']}: {problem['detail']}"
         if status == httpx.codes.UNAUTHORIZED:
             message = f"{self.url} does not know the key in CORSPOLICY_API_KEY: it is wrong, expired or revoked."
-        return Refused(message, status, problem["type"].rpartition(":")[2], problem.get("errors", ()))
+        code = problem["type"].rpartition(":")[2]
+        if code == "confirmation-required":
+            message = (
+                "Nothing was changed: this takes away more than half of what is admitted. If you mean it, --confirm."
+            )
+        return Refused(message, status, code, problem.get("errors", ()))
 
 
 def error_text(error: Mapping[str, Any], place: str | None = None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from policy_service.commands.api import Api, Failure, Refused
+from policy_service.commands.api import Api, Asked, Failure, Refused
 from policy_service.commands.plan import Step
 
 CONCURRENCY = 4
@@ -28,14 +28,14 @@ class Applied:
     is_interrupted: bool = False
 
 
-def apply(api: Api, steps: Sequence[Step]) -> Applied:
+def apply(api: Api, steps: Sequence[Step], asked: Asked) -> Applied:
     """Carry out the steps. What is wrong with a tenant does not keep the others; a service out of reach does.
 
     After Ctrl-C the requests that are under way end, and no other begins.
     """
     applied = Applied()
     with ThreadPoolExecutor(CONCURRENCY) as threads:
-        futures = {threads.submit(_apply, api, step): step for step in steps}
+        futures = {threads.submit(_apply, api, step, asked): step for step in steps}
         try:
             with _progress(as_completed(futures), len(steps)) as finished:
                 for future in finished:
@@ -54,13 +54,13 @@ def apply(api: Api, steps: Sequence[Step]) -> Applied:
     return applied
 
 
-def _apply(api: Api, step: Step) -> None:
+def _apply(api: Api, step: Step, asked: Asked) -> None:
     path = f"/v1/tenants/{step.tenant}"
     if step.action == "delete":
-        api.call("DELETE", path, revision=step.revision)
+        api.call("DELETE", path, revision=step.revision, asked=asked)
         return
     try:
-        api.call("PUT", path, step.body(), revision=step.revision)
+        api.call("PUT", path, step.body(), revision=step.revision, asked=asked)
     except Refused as error:
         if error.code == "precondition-required":
             raise Refused("Somebody has created it meanwhile: run the same again.", error.status, error.code) from error

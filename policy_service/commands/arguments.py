@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import click
 import httpx
@@ -32,27 +33,50 @@ def _complete_tenant(_: click.Context, __: click.Parameter, incomplete: str) -> 
 
 
 tenant_argument = click.argument("tenant", shell_complete=_complete_tenant)
+tenant_option = partial(click.option, "--tenant", shell_complete=_complete_tenant)
 service_option = click.option(
     "--service", default="default", show_default=True, help="The service whose policy is meant, or `default`."
+)
+reason_option = click.option("--reason", help="Why, for the history.")
+confirm_option = click.option(
+    "--confirm", is_flag=True, help="Do it even if it takes away more than half of a policy's origins."
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-class Expiry(click.ParamType[str]):
-    """`3d` from now, or a time in RFC 3339 form; gives the latter."""
+class Moment(click.ParamType[str]):
+    """A time in RFC 3339 form, or a period such as `3d`, from now or until now; gives the former."""
 
-    name = "expiry"
+    name = "time"
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         period = _PERIOD.fullmatch(value)
         if period is not None:
-            end = datetime.now(UTC) + timedelta(**{_UNITS[period[2]]: int(period[1])})
-            return end.isoformat(timespec="seconds").replace("+00:00", "Z")
+            instant = datetime.now(UTC) + self._sign * timedelta(**{_UNITS[period[2]]: int(period[1])})
+            return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
         try:
             has_zone = datetime.fromisoformat(value).tzinfo is not None
         except ValueError:
             has_zone = False
         if not has_zone:
-            what = "neither a period such as 90m, 12h, 3d or 2w nor a time such as 2030-01-31T12:00:00Z"
+            what = "neither a period such as 90m, 12h, 3d or 2w nor a time such as 2099-01-31T12:00:00Z"
             self.fail(f"{value!r} is {what}.", param, ctx)
         return value
+
+
+FROM_NOW, UNTIL_NOW = Moment(1), Moment(-1)
+
+
+class Period(click.ParamType[int]):
+    """A period such as `3d`; gives its seconds."""
+
+    name = "period"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        period = None if isinstance(value, int) else _PERIOD.fullmatch(value)
+        if period is None:
+            self.fail(f"{value!r} is no period such as 90m, 12h, 3d or 2w.", param, ctx)
+        return int(timedelta(**{_UNITS[period[2]]: int(period[1])}).total_seconds())

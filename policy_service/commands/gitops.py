@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from policy_service.commands import files
-from policy_service.commands.api import Api, Failure, error_text
+from policy_service.commands.api import Api, Asked, Failure, error_text
 from policy_service.commands.applying import Applied, apply
+from policy_service.commands.arguments import confirm_option, reason_option, yes_option
 from policy_service.commands.files import Invalid, TenantFile
 from policy_service.commands.output import echo_json, output_option, plain
 from policy_service.commands.plan import Current, Plan, Step, colour, current, lines, plan
@@ -72,17 +73,19 @@ def diff_command(place: Path, prune: Sequence[str], output: str) -> None:
 @click.command("apply")
 @_place_option
 @_prune_option
-@click.option("--yes", is_flag=True, help="Do not ask, as in CI.")
-def apply_command(place: Path, prune: Sequence[str], yes: bool) -> None:
+@yes_option
+@reason_option
+@confirm_option
+def apply_command(place: Path, prune: Sequence[str], yes: bool, reason: str | None, confirm: bool) -> None:
     """Show what differs from the files, ask, and change it: each tenant whole, in one revision, or not at all.
 
     A tenant without a file is left alone. After an interruption, run the same again: it goes on from there.
     """
     with Api.from_environment() as api:
-        show_and_apply(api, _plan(api, place, prune), yes=yes)
+        show_and_apply(api, _plan(api, place, prune), Asked(reason, confirm), yes=yes)
 
 
-def show_and_apply(api: Api, found: Plan, *, yes: bool) -> None:
+def show_and_apply(api: Api, found: Plan, asked: Asked, *, yes: bool) -> None:
     """Show a plan, ask, carry it out, and report."""
     _show(found)
     if not found.steps:
@@ -91,7 +94,7 @@ def show_and_apply(api: Api, found: Plan, *, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise Failure("There is nobody to ask: pass --yes to apply without a question.")
         click.confirm("Apply this?", abort=True)
-    _report(found.steps, apply(api, found.steps))
+    _report(found.steps, apply(api, found.steps, asked))
 
 
 def _export(folder: Path, slug: str, tenant: Current) -> bool:

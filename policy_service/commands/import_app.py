@@ -10,8 +10,8 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 
 from corspolicy.document import DEFAULT
 from policy_service.commands import files, gitops
-from policy_service.commands.api import Api, Failure
-from policy_service.commands.arguments import yes_option
+from policy_service.commands.api import Api, Asked, Failure
+from policy_service.commands.arguments import confirm_option, reason_option, yes_option
 from policy_service.commands.files import Tenant
 from policy_service.commands.plan import Plan, Step, current_tenant, differences
 from policy_service.commands.starlette_cors import Equivalent, equivalent, find
@@ -24,7 +24,18 @@ from policy_service.commands.starlette_cors import Equivalent, equivalent, find
 @click.option("--factory", is_flag=True, help="MODULE:APP is a function that makes the application.")
 @click.option("--apply", "is_applied", is_flag=True, help="Write the policy to the service instead of printing it.")
 @yes_option
-def import_app(application: str, tenant: str, service: str, factory: bool, is_applied: bool, yes: bool) -> None:
+@reason_option
+@confirm_option
+def import_app(
+    application: str,
+    tenant: str,
+    service: str,
+    factory: bool,
+    is_applied: bool,
+    yes: bool,
+    reason: str | None,
+    confirm: bool,
+) -> None:
     """Print the policy that means the same as an application's CORSMiddleware, as a tenant's file.
 
     The application is imported, as its server would do it, so its module runs. What no policy can say is told, with
@@ -39,7 +50,7 @@ def import_app(application: str, tenant: str, service: str, factory: bool, is_ap
     if found.refusals:
         raise Failure("\n  ".join(("This is left out, as no policy can say it:", *found.refusals)))
     if is_applied:
-        _apply(tenant, service, policy, yes=yes)
+        _apply(tenant, service, policy, Asked(reason, confirm), yes=yes)
 
 
 def _found(application: str, *, factory: bool) -> Equivalent:
@@ -67,10 +78,10 @@ def _found(application: str, *, factory: bool) -> Equivalent:
     return equivalent(middlewares[0].middleware)
 
 
-def _apply(slug: str, service: str, policy: files.PolicyValues, *, yes: bool) -> None:
+def _apply(slug: str, service: str, policy: files.PolicyValues, asked: Asked, *, yes: bool) -> None:
     with Api.from_environment() as api:
         there = current_tenant(api, slug)
         wanted = Tenant(there.tenant.name, {**there.tenant.policies, service: policy})
         changes = differences(there.tenant, wanted)
         steps = [Step("change", slug, there.revision, wanted, changes)] if changes else []
-        gitops.show_and_apply(api, Plan(steps, 1 - len(steps), []), yes=yes)
+        gitops.show_and_apply(api, Plan(steps, 1 - len(steps), []), asked, yes=yes)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from policy_service.commands.api import Api, Failure
-from policy_service.commands.arguments import Expiry, service_option, tenant_argument
+from policy_service.commands.api import Api, Asked, Failure
+from policy_service.commands.arguments import FROM_NOW, confirm_option, reason_option, service_option, tenant_argument
 from policy_service.commands.output import output_option, show
 
 
@@ -33,13 +33,16 @@ def list_origins(tenant: str, service: str, output: str) -> None:
 @click.argument("patterns", nargs=-1, required=True, metavar="PATTERN...")
 @service_option
 @click.option("--note", help="Why it is there.")
-@click.option("--expires", type=Expiry(), help="When it stops to admit: 90m, 12h, 3d, 2w or a time.")
-def add_origins(tenant: str, patterns: Sequence[str], service: str, note: str | None, expires: str | None) -> None:
+@click.option("--expires", type=FROM_NOW, help="When it stops to admit: 90m, 12h, 3d, 2w or a time.")
+@reason_option
+def add_origins(
+    tenant: str, patterns: Sequence[str], service: str, note: str | None, expires: str | None, reason: str | None
+) -> None:
     """Admit origins. One that is admitted already is no error, and never admitted for shorter."""
     with Api.from_environment() as api:
         for pattern in patterns:
             body = {"pattern": pattern, "note": note, "expires_at": expires}
-            added = api.call("POST", _path(tenant, service), body)
+            added = api.call("POST", _path(tenant, service), body, asked=Asked(reason))
             until = f" until {added['expires_at']}" if added["expires_at"] else ""
             click.echo(f"{added['pattern']} is admitted by {tenant} ({service}){until}, revision {added['revision']}.")
             for warning in added["warnings"]:
@@ -50,7 +53,9 @@ def add_origins(tenant: str, patterns: Sequence[str], service: str, note: str | 
 @tenant_argument
 @click.argument("names", nargs=-1, required=True, metavar="PATTERN|ID...")
 @service_option
-def remove_origins(tenant: str, names: Sequence[str], service: str) -> None:
+@reason_option
+@confirm_option
+def remove_origins(tenant: str, names: Sequence[str], service: str, reason: str | None, confirm: bool) -> None:
     """Take origins back, by their pattern or id."""
     with Api.from_environment() as api:
         path = _path(tenant, service)
@@ -62,7 +67,7 @@ def remove_origins(tenant: str, names: Sequence[str], service: str) -> None:
                 f"`corspolicy origins list {tenant} --service {service}` shows what it has."
             )
         for entry in {found[name]["id"]: found[name] for name in names}.values():
-            api.call("DELETE", f"{path}/{entry['id']}")
+            api.call("DELETE", f"{path}/{entry['id']}", asked=Asked(reason, confirm))
             click.echo(f"{entry['pattern']} is no longer admitted by {tenant} ({service}).")
 
 

@@ -7,8 +7,8 @@ from typing import IO
 import click
 
 from policy_service.commands import strict_yaml
-from policy_service.commands.api import Api, Failure, Refused, error_text
-from policy_service.commands.arguments import tenant_argument, yes_option
+from policy_service.commands.api import Api, Asked, Failure, Refused, error_text
+from policy_service.commands.arguments import confirm_option, reason_option, tenant_argument, yes_option
 from policy_service.commands.output import echo_json, output_option, show
 
 _service_argument = click.argument("service", default="default")
@@ -58,14 +58,17 @@ def show_policy(tenant: str, service: str, output: str) -> None:
 @tenant_argument
 @_service_argument
 @click.option("-f", "--file", "file", required=True, type=click.File("rb"), help="YAML or JSON; - for standard input.")
-def put_policy(tenant: str, service: str, file: IO[bytes]) -> None:
+@reason_option
+@confirm_option
+def put_policy(tenant: str, service: str, file: IO[bytes], reason: str | None, confirm: bool) -> None:
     """Write a policy whole, whatever is there now."""
     read = strict_yaml.read(file.read())
     if read.defects:
         raise _invalid(file.name, [error_text({"detail": it.message}, f"{file.name}:{it.line}") for it in read.defects])
     with Api.from_environment() as api:
         try:
-            found = api.call("PUT", f"/v1/tenants/{tenant}/policies/{service}", read.values, revision="*")
+            path, asked = f"/v1/tenants/{tenant}/policies/{service}", Asked(reason, confirm)
+            found = api.call("PUT", path, read.values, revision="*", asked=asked)
         except Refused as error:
             if error.code != "invalid-policy":
                 raise
@@ -81,7 +84,9 @@ def put_policy(tenant: str, service: str, file: IO[bytes]) -> None:
 @tenant_argument
 @click.argument("service")
 @yes_option
-def delete_policy(tenant: str, service: str, yes: bool) -> None:
+@reason_option
+@confirm_option
+def delete_policy(tenant: str, service: str, yes: bool, reason: str | None, confirm: bool) -> None:
     """Delete a policy. Without one of its own, a service has the default one."""
     path = f"/v1/tenants/{tenant}/policies/{service}"
     with Api.from_environment() as api:
@@ -89,7 +94,7 @@ def delete_policy(tenant: str, service: str, yes: bool) -> None:
         if not yes:
             count = len(found["allow_origins"])
             click.confirm(f"Delete the policy {service} of {tenant} with its {count} origins?", abort=True)
-        api.call("DELETE", path, revision=found["revision"])
+        api.call("DELETE", path, revision=found["revision"], asked=Asked(reason, confirm))
     click.echo(f"The policy {service} of {tenant} is deleted.")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from policy_service.commands.api import Api
-from policy_service.commands.arguments import tenant_argument, yes_option
+from policy_service.commands.api import Api, Asked
+from policy_service.commands.arguments import confirm_option, reason_option, tenant_argument, yes_option
 from policy_service.commands.output import echo_json, output_option, show, table
 
 
@@ -43,22 +43,25 @@ def show_tenant(tenant: str, output: str) -> None:
 @tenants.command("create")
 @click.argument("tenant")
 @click.option("--name", default="", help="The name that people know it by.")
-def create_tenant(tenant: str, name: str) -> None:
+@reason_option
+def create_tenant(tenant: str, name: str, reason: str | None) -> None:
     """Create a tenant. Its default policy admits nobody until an origin is added."""
     with Api.from_environment() as api:
-        made = api.call("POST", "/v1/tenants", {"tenant": tenant, "name": name})
+        made = api.call("POST", "/v1/tenants", {"tenant": tenant, "name": name}, asked=Asked(reason))
     click.echo(f"{made['tenant']} created, revision {made['revision']}.")
 
 
 @tenants.command("delete")
 @tenant_argument
 @yes_option
-def delete_tenant(tenant: str, yes: bool) -> None:
+@reason_option
+@confirm_option
+def delete_tenant(tenant: str, yes: bool, reason: str | None, confirm: bool) -> None:
     """Delete a tenant and all its policies."""
     with Api.from_environment() as api:
         found = api.get(f"/v1/tenants/{tenant}")
         if not yes:
             services = ", ".join(found["services"]) or "none"
             click.confirm(f"Delete {tenant} and its policies ({services})?", abort=True)
-        api.call("DELETE", f"/v1/tenants/{tenant}", revision=found["revision"])
+        api.call("DELETE", f"/v1/tenants/{tenant}", revision=found["revision"], asked=Asked(reason, confirm))
     click.echo(f"{tenant} deleted.")

@@ -1,0 +1,111 @@
+"""`corspolicy history | restore | tail`: what was changed, and how to undo it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import click
+import httpx
+
+from policy_service.commands.api import Api, Asked, Refused, Unreachable, error_text
+from policy_service.commands.arguments import (
+    UNTIL_NOW,
+    confirm_option,
+    reason_option,
+    tenant_argument,
+    tenant_option,
+    yes_option,
+)
+from policy_service.commands.output import echo_json, output_option, plain
+
+RECONNECT_SECONDS = 2.0
+
+
+@click.command()
+@tenant_argument
+@click.argument("revision", required=False, type=click.IntRange(1))
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
+@output_option
+def history(tenant: str, revision: int | None, limit: int, output: str) -> None:
+    """What was changed in a tenant, when, by whom and why; or one REVISION with all that it changed."""
+    path = f"/v1/tenants/{tenant}/changes"
+    with Api.from_environment() as api:
+        if revision is None:
+            found = list(islice(api.items(path, limit=min(limit, 500)), limit))
+        else:
+            found = [api.get(f"{path}/{revision}")]
+    if output == "json":
+        echo_json(found if revision is None else found[0])
+    else:
+        click.echo("\n\n".join(map(_text, found)))
+
+
+@click.command()
+@tenant_argument
+@click.argument("revision", type=click.IntRange(1))
+@yes_option
+@reason_option
+@confirm_option
+def restore(tenant: str, revision: int, yes: bool, reason: str | None, confirm: bool) -> None:
+    """Make a tenant again what it was at a REVISION, as a new one. A deleted tenant comes back."""
+    path, body = f"/v1/tenants/{tenant}/restore", {"revision": revision}
+    with Api.from_environment() as api:
+        tried = api.call("POST", path, body, query={"dry_run": True}, revision="*")
+        if not tried["difference"]:
+            click.echo(f"{tenant} is what it was at revision {revision}: there is nothing to do.")
+            return
+        click.echo("\n".join(_differences(tried)))
+        for loss in tried["problems"]:
+            click.secho(error_text(loss, "").strip(), fg="red")
+        if not yes:
+            click.confirm(f"Restore {tenant} to revision {revision}?", abort=True)
+            # Whoever has just read what it takes away means it.
+            confirm = True
+        present = tried["revision"] if tried["revision"] is not None else "*"
+        done = api.call("POST", path, body, revision=present, asked=Asked(reason, confirm))
+    click.echo(f"{tenant} is as it was at revision {revision}, as revision {done['revision']}.")
+
+
+@click.command()
+@tenant_option("tenant", help="Of this tenant only.")
+@click.option("--since", type=UNTIL_NOW, help="Begin with those made since: 90m, 12h, 3d or a time.")
+@output_option
+def tail(tenant: str | None, since: str | None, output: str) -> None:
+    """Follow the changes of all tenants as they are published, until Ctrl-C. JSON is one line for each."""
+    query = {name: value for name, value in (("tenant", tenant), ("since", since)) if value is not None}
+    with Api.from_environment() as api, contextlib.suppress(KeyboardInterrupt):
+        for change in _changes(api, query):
+            click.echo(json.dumps(change, ensure_ascii=False) if output == "json" else f"{_text(change)}\n")
+
+
+def _changes(api: Api, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All changes from now on, across breaks of the connection; what was never reached raises Unreachable."""
+    last_id = ""
+    while True:
+        try:
+            for event in api.events("/v1/changes", query, last_id):
+                last_id = event.id or last_id
+                if event.data:
+                    yield event.json()
+        except (Unreachable, Refused) as error:
+            is_passing = isinstance(error, Unreachable) or error.status == httpx.codes.SERVICE_UNAVAILABLE
+            if not last_id or not is_passing:
+                raise
+        time.sleep(RECONNECT_SECONDS)
+
+
+def _text(change: Mapping[str, Any]) -> str:
+    by = change["actor"] + (f" for {change['subject']}" if change["subject"] else "")
+    heading = f"{change['revision']}  {change['changed_at']}  {change['tenant']}  {change['action']}  by {by}"
+    why = [f"    why: {change['reason']}"] if change["reason"] else []
+    return "\n".join(map(plain, (heading, *why, *_differences(change))))
+
+
+def _differences(change: Mapping[str, Any]) -> list[str]:
+    more = [f"    and {change['omitted']} more"] if change["omitted"] else []
+    return [*(plain(f"    {item['words']}") for item in change["difference"]), *more]
