@@ -32,6 +32,7 @@ MAX_NAMES = 50
 SIMILARITY = 0.9
 
 _LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")
+_NOTHING_NEAR = (Reason.TENANT_UNKNOWN, Reason.METHOD_MALFORMED, Reason.HEADERS_MALFORMED)
 _METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-headers"
 
 
@@ -84,7 +85,7 @@ class Surroundings:
 
 def find(asked: Asked, decision: Decision, around: Surroundings) -> list[NearMiss]:
     """The near misses of a request that was refused, the nearest first."""
-    if not decision.is_refusal or decision.reason is Reason.TENANT_UNKNOWN:
+    if not decision.is_refusal or decision.reason in _NOTHING_NEAR:
         return []
     if decision.policy is None:
         found = [*_expired(asked, around), *_other_services(asked, around), *_of_origin(asked, around)]
