@@ -25,8 +25,6 @@ from policy_service.problems import Problem
 from policy_service.settings import Settings
 from policy_service.up import up
 
-STOP_SECONDS = 5
-
 
 @click.command("up")
 @click.option("--demo", is_flag=True, help="Also run a demo API, and a page on another origin that calls it.")
@@ -56,10 +54,7 @@ def up_command(demo: bool, port: int, data_dir: Path) -> None:
 def serve(host: str, port: int) -> None:
     """Serve the admin API and publish changes, or stand by to."""
     _settings()
-    # Whoever waits for a change to be applied, for up to a minute, must not hold up the end for as long.
-    uvicorn.run(
-        "policy_service.app:create_app", factory=True, host=host, port=port, timeout_graceful_shutdown=STOP_SECONDS
-    )
+    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port)
 
 
 @click.command("migrate")

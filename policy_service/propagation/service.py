@@ -8,6 +8,7 @@ a gap has missed none before. Revisions prove nothing, since they do not commit 
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import OrderedDict
 from contextlib import suppress
@@ -136,10 +137,10 @@ class Propagations:
         return standing
 
     async def _look(self, revision: int, deadline: float) -> Look | None:
-        """The next look that succeeds; None if none does before the deadline."""
+        """The next look that succeeds; None if none does before the deadline, or the server was asked to end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
-                while True:
+                while not _is_ending():
                     with suppress(RedisError, SQLAlchemyError, OSError):
                         return await self._lookout.look(revision)
         return None
@@ -164,6 +165,12 @@ class Propagations:
         elif known.completed_at is None:
             known.completed_at = max((heard.at for heard in look.heard), default=time.monotonic())
         return standing
+
+
+def _is_ending() -> bool:
+    """Whether uvicorn was asked to end. It tells an application only when all requests are done, these too."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))
 
 
 def _has_read(report: Reported, known: _Known) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from corspolicy.status import Report
 from corspolicy.wire import EPOCH, PROCESS_PREFIX, PROCESSES
 from policy_service.propagation.service import MAX_WAITING
 from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, tenant_api
-from tests.support import Api, Process, wait_until
+from tests.support import Api, Process, running, wait_until
 
 ORIGIN = "https://app.example.com"
 FAR = "99999999999999-0"
@@ -116,6 +117,21 @@ def test_waiting_ends_in_time(api: Api, client: redis.Redis) -> None:
     assert 1 <= time.monotonic() - began < 5
     assert (answer.status_code, answer.headers["preference-applied"]) == (201, "wait=1")
     assert [each["id"] for each in answer.json()["propagation"]["pending"]["processes"]] == ["behind"]
+
+
+def test_a_server_that_is_asked_to_end_does_not_wait_for_those_who_do(
+    api: Api, service: Process, client: redis.Redis
+) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    _report(client, "behind", cursor="1-0")
+    with ThreadPoolExecutor() as threads, running("policy_service.app:create_app", service.environment) as server:
+        client.config_resetstat()
+        path = f"{server.url}/v1/revisions/{revision}/propagation?wait=60"
+        waiting = threads.submit(httpx.get, path, headers=api.http.headers, timeout=90)
+        wait_until(lambda: "cmdstat_zrevrange" in client.info("commandstats"), "it looks at the fleet")
+        server.stop()
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()["pending"]["count"]) == (200, 1)
 
 
 def test_only_so_many_may_wait_and_the_others_are_told(api: Api, client: redis.Redis) -> None:
