@@ -25,29 +25,28 @@ class Difference(BaseModel):
     after: Any = None
 
 
-class _Outcome(BaseModel):
-    tenant: str
-    difference: list[Difference] = Field(
-        description="in what the change makes the document differ: the first 100 items"
-    )
-    omitted: int = Field(description="how many more items there are")
-    warnings: list[ErrorItem] = Field(description="what may not do what you expect")
-
-
-class Restored(_Outcome):
-    """A tenant after it was given an earlier document again."""
-
-    revision: int = Field(description="the new one")
-    document: StoredDocument
-
-
-class DryRun(_Outcome):
+class DryRun(BaseModel):
     """What a change would do; nothing was written."""
 
     dry_run: Literal[True] = True
+    tenant: str
     revision: int | None = Field(description="the present one; null where there is no such tenant")
-    document: StoredDocument | None = Field(description="as it would be; null where the tenant would be deleted")
+    difference: list[Difference] = Field(description="in what the document would differ: the first 100 items")
+    omitted: int = Field(description="how many more items there are")
     problems: list[ErrorItem] = Field(description="what it would be refused for as it was sent: `confirm` answers it")
+    warnings: list[ErrorItem] = Field(description="what may not do what you expect")
+    document: StoredDocument | None = Field(description="as it would be; null where the tenant would be deleted")
+
+
+class Restored(BaseModel):
+    """A tenant after it was given an earlier document again."""
+
+    tenant: str
+    revision: int = Field(description="the new one")
+    difference: list[Difference] = Field(description="in what the document differs now: the first 100 items")
+    omitted: int = Field(description="how many more items there are")
+    warnings: list[ErrorItem] = Field(description="what was left out")
+    document: StoredDocument
 
 
 class ShownChange(BaseModel):
