@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
+from datetime import UTC, datetime
 
 import httpx
 
@@ -50,6 +52,25 @@ def test_a_deleted_tenant_is_granted_nothing_and_a_new_one_of_its_name_starts_em
     line.api.allow(tenant, "https://new.example.com")
     line.wait_until_everywhere(tenant, "https://new.example.com", "https://new.example.com")
     line.wait_until_everywhere(tenant, None)
+
+
+def test_an_origin_that_expires_is_refused_at_its_end_and_leaves_the_document_soon_after(line: Line) -> None:
+    tenant = line.api.new_tenant()
+    path = f"/v1/tenants/{tenant}/policies/default/origins"
+    end = time.time() + 3
+    body = {"pattern": ORIGIN, "expires_at": datetime.fromtimestamp(end, UTC).isoformat()}
+    assert line.api.http.post(path, json=body).status_code == 201
+    line.wait_until_everywhere(tenant, ORIGIN)
+    line.wait_until_everywhere(tenant, None)
+    assert time.time() >= end
+    wait_until(lambda: line.api.http.get(path).json()["items"] == [], "the entry is removed")
+    (change, *_) = line.api.http.get(f"/v1/tenants/{tenant}/changes").json()["items"]
+    assert (change["actor"], change["action"]) == ("corspolicy", "origin.expire")
+    for client in line.clients:
+        wait_until(
+            lambda client=client: httpx.get(f"{client.url}/livez").json()["revision"] >= change["revision"],  # type: ignore[misc]
+            "the removal is applied",
+        )
 
 
 def test_the_explanation_is_what_the_services_answer(line: Line) -> None:
