@@ -97,7 +97,7 @@ async def list_changes(
     filters: Annotated[Filters, Depends(_filters)],
     cursor: Cursor = None,
     limit: Limit = 100,
-    accept: Annotated[str, Header()] = "",
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str | None, Header(description="where a stream was left")] = None,
 ) -> Any:
     """What was changed in all tenants that the key may see, the newest first.
