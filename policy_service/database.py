@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from corspolicy.connection import connect
 
 Session = AsyncSession
 Sessions = async_sessionmaker[Session]
@@ -31,13 +31,5 @@ def sessions_within(connection: AsyncConnection) -> Sessions:
 
 
 def create_redis(url: str) -> Redis:
-    """A Redis client whose every command has a time-out, and no retries of its own to hide a broken connection."""
-    redis: Redis = Redis.from_url(
-        url,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_keepalive=True,
-    )
-    return redis
+    """A Redis client whose every command has a time-out."""
+    return connect(url, socket_timeout=CONNECT_TIMEOUT_SECONDS, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.asyncio import Redis
+
+from corspolicy.connection import connect
 
 
 class Settings(BaseSettings):
@@ -15,7 +16,7 @@ class Settings(BaseSettings):
     database_url: str
     """PostgreSQL 15 or later, such as postgresql://user:password@host/corspolicy."""
     redis_url: str
-    """Redis 6.2 or later, such as redis://host:6379/0."""
+    """Redis 6.2 or later, such as redis://host:6379/0; for Sentinel and Cluster see the README."""
     max_body_bytes: int = Field(default=1024 * 1024, gt=0)
     """The largest request body that is read."""
     stream_length: int = Field(default=10_000, gt=0)
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str) -> str:
-        Redis.from_url(url)
+        connect(url)
         return url
 
     @field_validator("database_url")

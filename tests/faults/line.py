@@ -104,23 +104,20 @@ class Sql:
         wait_until(lambda: self(gone, ended), "the connections are ended")
 
 
-class Line:
-    """A Redis, the policy service, and two services that apply policies: `near` directly, `far` through a proxy."""
+class Services:
+    """The policy service, and two services that apply policies: `near` and `far`."""
 
-    def __init__(self, stack: ExitStack, database_url: str, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, database_url: str, redis_url: str, near_url: str, far_url: str) -> None:
+        """`near` and `far` reach Redis at URLs of their own."""
         self._stack = stack
         self.recoveries: list[Recovery] = []
         self._database_url = database_url
-        self.redis = stack.enter_context(RedisServer(folder))
-        self.proxy = stack.enter_context(Proxy(self.redis.port))
-        self.service_proxy = stack.enter_context(Proxy(self.redis.port))
+        self._redis_url = redis_url
         # New connections, but one TLS context: making that anew would take longer than what is measured.
         self._http = stack.enter_context(httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)))
-        self.published = Published(self.redis.url)
-        stack.callback(self.published.redis.close)
         self._key = admin_key(database_url)
         self.service, self.api = self.start_service()
-        self.near, self.far = self.start_clients(self.redis.url, self.proxy.url)
+        self.near, self.far = self.start_clients(near_url, far_url)
 
     @property
     def clients(self) -> list[Process]:
@@ -133,7 +130,7 @@ class Line:
         """One more policy service; returns when it answers."""
         environment = {
             "CORSPOLICY_DATABASE_URL": self._database_url,
-            "CORSPOLICY_REDIS_URL": redis_url or self.service_proxy.url,
+            "CORSPOLICY_REDIS_URL": redis_url or self._redis_url,
             "CORSPOLICY_STREAM_LENGTH": str(STREAM_LENGTH),
         }
         process = self._start("policy_service.app:create_app", environment)
@@ -159,10 +156,7 @@ class Line:
         return process
 
     def heal(self) -> None:
-        """Let everything through again, over new connections."""
-        for proxy in (self.proxy, self.service_proxy):
-            proxy.heal()
-            proxy.reset()
+        """Nothing here stays broken."""
 
     def new_tenant(self) -> str:
         """A tenant that admits OLD, everywhere."""
@@ -235,6 +229,24 @@ class Line:
     def readiness(self, service: Process | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = httpx.get(f"{(service or self.service).url}/readyz").json()
         return answer
+
+
+class Line(Services):
+    """The services, and a Redis that `near` reaches directly, the others through proxies."""
+
+    def __init__(self, stack: ExitStack, database_url: str, folder: Path) -> None:
+        self.redis = stack.enter_context(RedisServer(folder))
+        self.proxy = stack.enter_context(Proxy(self.redis.port))
+        self.service_proxy = stack.enter_context(Proxy(self.redis.port))
+        self.published = Published(self.redis.url)
+        stack.callback(self.published.redis.close)
+        super().__init__(stack, database_url, self.service_proxy.url, self.redis.url, self.proxy.url)
+
+    def heal(self) -> None:
+        """Let everything through again, over new connections."""
+        for proxy in (self.proxy, self.service_proxy):
+            proxy.heal()
+            proxy.reset()
 
     def newest_entry(self) -> bytes:
         """The id of the stream's newest entry."""

@@ -16,11 +16,10 @@ from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from corspolicy.cache import Cache, Held
+from corspolicy.connection import connect
 from corspolicy.document import PLATFORM, UnreadableDocument
 from corspolicy.status import Report
 from corspolicy.wire import (
@@ -132,20 +131,8 @@ class Feed:
             failures = min(failures + 1, 10)
 
     def client(self) -> Redis:
-        """A Redis client with one connection of its own, not connected yet."""
-        # Retries and time-outs are this class's own. A retry inside a command would hide a broken connection, and
-        # redis-py's time-out for sending is asyncio.wait_for, which can swallow a cancellation before Python 3.12.
-        redis: Redis = Redis.from_url(
-            self._url,
-            single_connection_client=True,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            socket_keepalive=True,
-            client_name="corspolicy",
-        )
-        return redis
+        """A Redis client with one connection of its own, not connected yet. Time-outs are those of its users."""
+        return connect(self._url, single_connection_client=True, client_name="corspolicy")
 
     async def _answer(self, command: Awaitable[Any]) -> Any:
         """What Redis answers. Raises TimeoutError when it is silent for longer than BLOCK: the connection is dead."""

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from redis.asyncio import Redis
-
+from corspolicy.connection import connect
 from corspolicy.decision import Chain, Reason
 from corspolicy.replica import Options, Replica
 from corspolicy.status import Status
@@ -44,7 +43,7 @@ class Policies:
         url = redis_url or os.environ.get("CORSPOLICY_REDIS_URL")
         if not url:
             raise ValueError("no Redis: set CORSPOLICY_REDIS_URL or pass redis_url, such as redis://localhost:6379/0")
-        Redis.from_url(url)
+        connect(url)
         if capacity < 1:
             raise ValueError("a capacity is at least 1")
         path = None if snapshot_path is None else Path(snapshot_path)
