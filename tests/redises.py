@@ -85,7 +85,7 @@ class Watched:
         wait_until(lambda: self.replica.port in self._named(), "the replica has taken over")
 
     def _named(self) -> list[int]:
-        return [sentinel.client.sentinel_master(SERVICE)["port"] for sentinel in self.sentinels[1:]]
+        return [sentinel.client.sentinel_master(SERVICE)["port"] for sentinel in self.sentinels]
 
     def _is_complete(self) -> bool:
         states = [sentinel.client.sentinel_master(SERVICE) for sentinel in self.sentinels]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -26,7 +27,10 @@ URL_FORMS = (
     "redis://host:6379/0, rediss:// for TLS, unix:///path, redis+sentinel://host:26379,host:26379/service/0 or "
     "redis+cluster://host:6379,host:6379"
 )
+# Together less than a client waits for an answer of any kind.
 ASK_SECONDS = 1.0
+SUCCESSION_SECONDS = 1.5
+SUCCESSION_POLL_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 SLOT = key_slot(CHANGES.encode())
 _SEARCHED = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
@@ -81,18 +85,24 @@ class Search:
         self._ask = ask
 
     async def __call__(self) -> tuple[str, int]:
-        """Ask all at the same time: one that was away may name a master that was replaced.
+        """Host and port. Where the master is down, its successor is waited for, for a while.
 
-        Raises redis-py's ConnectionError if none knows, or it is down.
+        Raises redis-py's ConnectionError if there is none, or nobody knows.
         """
+        deadline = time.monotonic() + SUCCESSION_SECONDS
+        while not (newest := await self._newest()).is_up:
+            if time.monotonic() > deadline:
+                raise RedisConnectionError(f"{newest.host}:{newest.port} is down and has no successor yet")
+            await asyncio.sleep(SUCCESSION_POLL_SECONDS)
+        return newest.host, newest.port
+
+    async def _newest(self) -> Answer:
+        """Ask all at the same time: one that was away may name a master that was replaced."""
         said = await asyncio.gather(*map(self._answer, self._urls), return_exceptions=True)
         answers = [answer for answer in said if isinstance(answer, Answer)]
         if not answers:
-            raise RedisConnectionError(f"nobody says where Redis is: {said[0]!r}")
-        newest = max(answers, key=lambda answer: (answer.epoch, answer.is_up, answers.count(answer)))
-        if not newest.is_up:
-            raise RedisConnectionError(f"the master, {newest.host}:{newest.port}, is down, and has no successor yet")
-        return newest.host, newest.port
+            raise RedisConnectionError(f"nobody says where Redis is: {said[0]}")
+        return max(answers, key=lambda answer: (answer.epoch, answer.is_up, answers.count(answer)))
 
     async def _answer(self, url: str) -> Answer:
         async with asyncio.timeout(ASK_SECONDS), Redis.from_url(url, **_PLAIN) as server:
