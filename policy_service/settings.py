@@ -11,7 +11,7 @@ from corspolicy.connection import connect
 class Settings(BaseSettings):
     """Where the service finds its servers, and its limits."""
 
-    model_config = SettingsConfigDict(env_prefix="CORSPOLICY_")
+    model_config = SettingsConfigDict(env_prefix="CORSPOLICY_", hide_input_in_errors=True)
 
     database_url: str
     """PostgreSQL 15 or later, such as postgresql://user:password@host/corspolicy."""

@@ -229,4 +229,4 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str
 
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

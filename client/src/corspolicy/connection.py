@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection
@@ -41,7 +41,6 @@ _PLAIN: dict[str, Any] = {
     "retry": Retry(NoBackoff(), 0),
     "socket_timeout": None,
     "socket_connect_timeout": None,
-    "socket_keepalive": True,
 }
 
 logger = logging.getLogger("corspolicy")
@@ -53,14 +52,19 @@ def connect(url: str, **options: Any) -> Redis:
     Raises ValueError for a malformed URL.
     """
     try:
-        if urlsplit(url).scheme in _SEARCHED:
-            url, where = _located(url)
+        parts = urlsplit(url)
+        if parts.scheme in _SEARCHED:
+            url, where = _located(parts)
             options |= where
+        else:
+            _port(parts)
+        if parts.scheme != "unix":
+            options["socket_keepalive"] = True
         redis: Any = Redis.from_url(url, **{**_PLAIN, **options})
         # One that is not used: only it knows which options there are.
         redis.connection_pool.make_connection()
     except (ValueError, TypeError, RedisError) as error:
-        raise ValueError(f"malformed Redis URL, {error}; it is of the form {URL_FORMS}") from error
+        raise ValueError(f"malformed Redis URL: {error}. It is of the form {URL_FORMS}.") from error
     client: Redis = redis
     return client
 
@@ -157,9 +161,8 @@ class FoundTLSConnection(FoundConnection, SSLConnection):
     """The same, with TLS."""
 
 
-def _located(url: str) -> tuple[str, dict[str, Any]]:
+def _located(parts: SplitResult) -> tuple[str, dict[str, Any]]:
     """The URL of the server itself, without its address, and how that is found. Raises ValueError."""
-    parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     query = dict(parse_qsl(parts.query))
     login, at, hosts = parts.netloc.rpartition("@")
@@ -189,7 +192,15 @@ def _address(host: str, default_port: int) -> str:
     parts = urlsplit(f"//{host}")
     if not parts.hostname:
         raise ValueError("a host is missing")
-    return host if parts.port else f"{host.removesuffix(':')}:{default_port}"
+    return host if _port(parts) else f"{host.removesuffix(':')}:{default_port}"
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        # Not as urllib has it: what it takes for a port may be a piece of a password.
+        raise ValueError("a port is no number up to 65535; in a password, write / as %2F, ? as %3F, # as %23") from None
 
 
 def _sentinel_says(service: str) -> Ask:

@@ -1,0 +1,124 @@
+"""Where Redis is, by URL: real Sentinels, and what is no URL."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from redis.asyncio.connection import SSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from corspolicy import Policies
+from corspolicy.connection import connect
+from tests.redises import SERVICE, Server, Watched
+from tests.support import free_port
+
+SECRET, SENTINEL_SECRET = "p@ss/w:rd?", "s&ntinel=#"
+
+
+def ping(url: str) -> bool:
+    async def run() -> bool:
+        async with connect(url, single_connection_client=True) as redis:
+            return bool(await redis.set("here", "yes"))
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://localhost", "schemes"),
+        ("localhost:6379", "schemes"),
+        ("redis+http://localhost", "schemes"),
+        ("redis://localhost:port", "port"),
+        ("redis://:secret#@localhost", "password"),
+        ("redis://localhost?unknown=1", "unknown"),
+        ("redis+sentinel://localhost", "service"),
+        ("redis+sentinel://localhost/", "service"),
+        ("redis+sentinel:///policies", "host"),
+        ("redis+sentinel://one,,two/policies", "host"),
+        ("redis+sentinel://one,two:port/policies", "port"),
+        ("redis+sentinel://one,two:70000/policies", "port"),
+        ("redis+sentinel://user:secret?@one/policies", "service"),
+        ("redis+sentinel://one/policies/one", "database"),
+        ("redis+sentinel://one/policies/0/1", "database"),
+        ("redis+sentinel://one/policies?unknown=1", "unknown"),
+        ("redis+cluster://", "host"),
+        ("redis+cluster://one/1", "Cluster"),
+    ],
+)
+def test_a_malformed_url_is_refused_with_the_reason_and_the_forms_that_there_are(url: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s){why}.*redis\\+sentinel://host") as refusal:
+        Policies(url)
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://user:secret@localhost:6379/3?health_check_interval=30",
+        "unix:///run/redis.sock?db=1",
+        "redis+sentinel://one,two:26380,[::1],[::1]:26380/policies",
+        "redis+sentinel://:secret@one/policies/3?sentinel_username=user&sentinel_password=secret",
+        "redis+cluster://user:secret@one,two:6380/",
+        "redis+cluster://one/0",
+    ],
+)
+def test_a_url_that_is_one_is_taken_and_hides_its_secrets(url: str) -> None:
+    assert "secret" not in repr(connect(url))
+
+
+@pytest.mark.parametrize("url", ["rediss://one", "rediss+sentinel://one/policies", "rediss+cluster://one"])
+def test_tls_is_asked_for_by_the_scheme(url: str) -> None:
+    assert issubclass(connect(url).connection_pool.connection_class, SSLConnection)
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    with Server(tmp_path / "redis", f"unixsocket {tmp_path}/socket") as server:
+        assert ping(f"unix://{tmp_path}/socket?db=1")
+        assert server.client.info("keyspace").keys() == {"db1"}
+
+
+def test_secrets_of_the_server_and_of_the_sentinels_and_a_database(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        master = stack.enter_context(Server(tmp_path / "master", f'requirepass "{SECRET}"', password=SECRET))
+        lines = [
+            f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1",
+            f'sentinel auth-pass {SERVICE} "{SECRET}"',
+            f'requirepass "{SENTINEL_SECRET}"',
+        ]
+        sentinel = stack.enter_context(
+            Server(tmp_path / "sentinel", *lines, password=SENTINEL_SECRET, is_sentinel=True)
+        )
+        url = f"redis+sentinel://:{quote(SECRET, safe='')}@{sentinel.address}/{SERVICE}/3"
+        assert ping(f"{url}?sentinel_password={quote(SENTINEL_SECRET)}")
+        assert master.client.info("keyspace").keys() == {"db3"}
+        with pytest.raises(RedisConnectionError, match="Authentication required"):
+            ping(url)
+
+
+def test_of_two_masters_the_one_of_the_later_failover_counts_and_who_does_not_answer_does_not(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        # As one that was cut off from the others since before the failover.
+        (tmp_path / "cut off").mkdir()
+        old = stack.enter_context(Server(tmp_path / "cut off" / "master"))
+        line = f"sentinel monitor {SERVICE} 127.0.0.1 {old.port} 1"
+        cut_off = stack.enter_context(Server(tmp_path / "cut off" / "sentinel", line, is_sentinel=True))
+        watched = Watched(stack, tmp_path)
+        watched.sentinels[0].client.sentinel_failover(SERVICE)
+        watched.wait_until_replaced()
+        known = ",".join(sentinel.address for sentinel in watched.sentinels)
+        assert ping(f"redis+sentinel://{cut_off.address},127.0.0.1:{free_port()},{known}/{SERVICE}")
+        assert (old.client.exists("here"), watched.replica.client.exists("here")) == (0, 1)
+
+
+def test_who_is_no_sentinel_and_an_unknown_service_are_named(redis_url: str) -> None:
+    address = redis_url.removeprefix("redis://").partition("/")[0]
+    with pytest.raises(RedisConnectionError, match="nobody says where Redis is: unknown command"):
+        ping(f"redis+sentinel://{address}/{SERVICE}")
+    with pytest.raises(RedisConnectionError, match=r"nobody says where Redis is: .*cluster support disabled"):
+        ping(f"redis+cluster://{address}")
