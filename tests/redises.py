@@ -16,8 +16,6 @@ from corspolicy.connection import SLOT
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"
-# The bus of a Cluster's node is 10000 above its port.
-MAX_NODE_PORT = 55_535
 SLOTS = 16_384
 
 
@@ -28,11 +26,10 @@ class Server:
         self,
         folder: Path,
         *lines: str,
-        port: int | None = None,
         password: str | None = None,
         is_sentinel: bool = False,
     ) -> None:
-        self.port = port or free_port()
+        self.port = free_port()
         folder.mkdir()
         config = folder / "redis.conf"
         config.write_text("\n".join(["bind 127.0.0.1", f"port {self.port}", f'dir "{folder}"', *lines]) + "\n")
@@ -107,8 +104,7 @@ class Cluster:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         ends = (0, SLOT - 1, SLOT + 1, SLOTS)
         self.nodes = [
-            stack.enter_context(Server(folder / f"node-{number}", "cluster-enabled yes", port=_free_node_port()))
-            for number in range(3)
+            stack.enter_context(Server(folder / f"node-{number}", "cluster-enabled yes")) for number in range(3)
         ]
         for node, begin, end in zip(self.nodes, ends, ends[1:], strict=False):
             node.client.execute_command("CLUSTER", "ADDSLOTS", *range(begin, end))
@@ -138,9 +134,3 @@ class Cluster:
 
     def _set_slot(self, node: Server, *state: Any) -> None:
         node.client.execute_command("CLUSTER", "SETSLOT", SLOT, *state)
-
-
-def _free_node_port() -> int:
-    while (port := free_port()) > MAX_NODE_PORT:
-        pass
-    return port

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.line import NEW, Recovery, Services
+from tests.faults.line import NEW, Services
 from tests.redises import Cluster
-
-
-@pytest.fixture(autouse=True)
-def healed() -> None:
-    """The test has servers of its own."""
 
 
 @pytest.fixture
@@ -24,9 +19,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def line(new_database: Callable[[], str], cluster: Cluster, recoveries: list[Recovery]) -> Iterator[Services]:
+def line(new_database: Callable[[], str], cluster: Cluster) -> Iterator[Services]:
     with ExitStack() as stack:
-        yield Services(stack, new_database(), recoveries, cluster.url, cluster.url, cluster.url)
+        yield Services(stack, new_database(), cluster.url, cluster.url, cluster.url)
 
 
 def test_what_is_published_moves_to_another_node(line: Services, cluster: Cluster) -> None:

@@ -27,9 +27,9 @@ URL_FORMS = (
     "redis://host:6379/0, rediss:// for TLS, unix:///path, redis+sentinel://host:26379,host:26379/service/0 or "
     "redis+cluster://host:6379,host:6379"
 )
-# Together less than a client waits for an answer of any kind.
+# Together less than the time that a client has to connect.
 ASK_SECONDS = 1.0
-SUCCESSION_SECONDS = 1.5
+SUCCESSION_SECONDS = 1.2
 SUCCESSION_POLL_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 SLOT = key_slot(CHANGES.encode())
