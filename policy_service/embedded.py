@@ -195,7 +195,7 @@ def _is_postgres_ready(data: Path, pid: int) -> bool:
     # The file may be an earlier run's, or be half written.
     with contextlib.suppress(FileNotFoundError):
         lines = (data / "postmaster.pid").read_text().splitlines()
-        return lines[0] == str(pid) and [line.strip() for line in lines[7:]] == ["ready"]
+        return lines[:1] == [str(pid)] and [line.strip() for line in lines[7:]] == ["ready"]
     return False
 
 
