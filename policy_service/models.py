@@ -71,7 +71,7 @@ class Publication(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     epoch: Mapped[str] = mapped_column(Text)
-    redis_run_id: Mapped[str] = mapped_column(Text)
+    redis_history: Mapped[str] = mapped_column(Text)
 
 
 class ApiKey(Base):

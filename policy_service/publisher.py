@@ -211,17 +211,17 @@ class Publisher:
 
     async def _is_published(self, connection: AsyncConnection) -> bool:
         """Whether Redis is the one that was written to last, and still has what was written."""
-        publication = (await connection.execute(select(Publication.epoch, Publication.redis_run_id))).first()
+        publication = (await connection.execute(select(Publication.epoch, Publication.redis_history))).first()
         if publication is None:
             return False
         epoch: Any = await self._redis.get(EPOCH)
-        expected: tuple[str, str] = (publication.epoch, publication.redis_run_id)
-        return epoch is not None and (epoch.decode(), await self._run_id()) == expected
+        expected: tuple[str, str] = (publication.epoch, publication.redis_history)
+        return epoch is not None and (epoch.decode(), await self._history()) == expected
 
     async def _rebuild(self, connection: AsyncConnection) -> None:
         """Write all documents anew, changes in between; the epoch last, which makes them a snapshot."""
         self.state = "rebuilding"
-        run_id = await self._run_id()
+        history = await self._history()
         logger.info("Redis does not hold what was published: writing everything to it")
         await self._begin_epoch(keys=[TERM, DOCUMENTS, EPOCH], args=[self._term])
         count, last = 0, ""
@@ -234,15 +234,16 @@ class Publisher:
             await self._publish_batch(connection)
         epoch = secrets.token_hex(8)
         await self._end_epoch(keys=[TERM, CHANGES, EPOCH], args=[self._term, self._stream_length, epoch])
-        values = {"id": 1, "epoch": epoch, "redis_run_id": run_id}
+        values = {"id": 1, "epoch": epoch, "redis_history": history}
         statement = insert(Publication).values(values)
         await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
         self.state = "leading"
         logger.info("wrote %d tenants to Redis, epoch %s", count, epoch)
 
-    async def _run_id(self) -> str:
-        information: dict[str, Any] = await self._redis.info("server")
-        return str(information["run_id"])
+    async def _history(self) -> str:
+        """Another value after each restart and failover, and whenever Redis took over the data of another one."""
+        information: dict[str, Any] = await self._redis.info("replication")
+        return str(information["master_replid"])
 
 
 def _envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:

@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from corspolicy.wire import DOCUMENTS
 from tests.faults.line import NEW, OLD, Line
+from tests.redises import Server
 from tests.support import wait_until
 
 
@@ -105,6 +108,24 @@ def test_redis_refuses_writes_for_a_while(line: Line, begin: str, end: str) -> N
     finally:
         redis.execute_command(*end.split())
     line.recovers(f"Redis refuses writes until {end}", tenant, keeping=other)
+    line.follows()
+
+
+def test_redis_is_overwritten_with_an_older_copy_of_itself(line: Line, tmp_path: Path) -> None:
+    tenant = line.new_tenant()
+    redis: Any = line.published.redis
+    with Server(tmp_path / "copy", f"replicaof 127.0.0.1 {line.redis.port}") as copy:
+        wait_until(lambda: copy.client.hexists(DOCUMENTS, tenant), "the copy is complete")
+        copy.client.execute_command("REPLICAOF NO ONE")
+        line.change(tenant)
+        line.wait_until_shown(tenant, NEW)
+        redis.execute_command(f"REPLICAOF 127.0.0.1 {copy.port}")
+        wait_until(lambda: redis.info("replication")["master_link_status"] == "up", "the copy is taken over")
+        redis.execute_command("REPLICAOF NO ONE")
+    overwritten_at = time.monotonic()
+    (client,) = line.start_clients(line.redis.url)
+    line.recovers("an older copy in Redis, for one that starts then", tenant, NEW, client, since=overwritten_at)
+    client.stop()
     line.follows()
 
 
