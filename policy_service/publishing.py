@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from corspolicy.document import Document
+from corspolicy.document import MAX_BYTES, Document
 from corspolicy.wire import Envelope
 from policy_service.tenants.schemas import StoredDocument
+
+
+class TooLarge(ValueError):
+    """A document that clients would refuse for its size."""
 
 
 def to_document(tenant: str, revision: int, stored: dict[str, Any]) -> Document:
@@ -16,6 +20,8 @@ def to_document(tenant: str, revision: int, stored: dict[str, Any]) -> Document:
 
 
 def to_envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:
-    """What stands in Redis; a deletion where there is no document."""
+    """What stands in Redis; a deletion where there is no document. Raises TooLarge."""
     payload = None if stored is None else to_document(tenant, revision, stored).to_bytes()
+    if payload is not None and len(payload) > MAX_BYTES:
+        raise TooLarge(f"The document would be {len(payload)} bytes as it is published; {MAX_BYTES} is the limit.")
     return Envelope(revision, payload).to_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from corspolicy.document import PLATFORM
 from corspolicy.names import is_slug
@@ -19,6 +19,7 @@ from policy_service.changes.schemas import MAX_DIFFERENCE, Difference, DryRun
 from policy_service.database import Session, Sessions
 from policy_service.models import Change, Tenant
 from policy_service.problems import ErrorItem, Problem
+from policy_service.publishing import TooLarge, to_envelope
 from policy_service.tenants import store as tenants
 from policy_service.tenants.schemas import StoredDocument
 
@@ -134,8 +135,11 @@ async def _settle(
 
     Raises Problem 409 for a loss that was not confirmed, and DryRunDone where all the rest was only tried.
     """
+    stored: dict[str, Any] = {}
     if after is not None:
+        stored = after.model_dump(mode="json")
         check_limits(asked.caller.limits, before or StoredDocument(), after)
+        _require_publishable(row.slug, row.revision, stored)
     difference = list(compare(before, after))
     shown, omitted = difference[:MAX_DIFFERENCE], len(difference[MAX_DIFFERENCE:])
     lost = [] if asked.is_confirmed else losses(before, after, datetime.now(UTC))
@@ -170,7 +174,15 @@ async def _settle(
     if after is None:
         await session.delete(row)
     else:
-        record.after = row.document = after.model_dump(mode="json")
+        record.after = row.document = stored
         row.revision, row.next_expiry = revision, after.next_expiry()
     await store.record(session, record)
     return changed._replace(revision=revision)
+
+
+def _require_publishable(tenant: str, revision: int, document: dict[str, Any]) -> None:
+    try:
+        to_envelope(tenant, revision, document)
+    except TooLarge as error:
+        detail = f"{error} Nothing was changed; remove first what is no longer needed."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "document-too-large", detail) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from corspolicy.document import MAX_BYTES
 from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH
 from tests.faults.line import NEW, OLD, STREAM_LENGTH, Line
 from tests.faults.proxy import Way
@@ -15,6 +16,9 @@ from tests.support import wait_until
 
 # More than fit in one page of a snapshot, and more than Redis keeps in one piece.
 MANY_TENANTS = 700
+# Else it could be read, and would admit NEW.
+LARGE = b'{"format":1,"tenant":"t","revision":1,"policies":{"default":{"allow_origins":["%b"]}}}' % NEW.encode()
+LARGE += b" " * MAX_BYTES
 
 
 @pytest.mark.parametrize("length", [1, 0])
@@ -140,7 +144,11 @@ def test_entries_that_come_again_or_late_or_with_no_order(line: Line) -> None:
     line.recovers("entries repeated and reordered", tenant, OLD)
 
 
-@pytest.mark.parametrize("payload", [b"{", b"[]", b'{"format":99}', None], ids=["cut", "list", "format", "envelope"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"{", b"[]", b'{"format":99}', None, LARGE],
+    ids=["cut", "list", "format from the future", "envelope", "too large"],
+)
 def test_a_document_that_cannot_be_read(line: Line, payload: bytes | None) -> None:
     tenant, other = line.new_tenant(), line.new_tenant()
     _, revision = envelope_and_revision(line, tenant)
@@ -151,12 +159,21 @@ def test_a_document_that_cannot_be_read(line: Line, payload: bytes | None) -> No
     line.change(other)
     line.recovers("another tenant's document is unreadable, change", other)
     line.wait_until_shown(tenant, OLD)
+    wait_until(lambda: all(tenant in refused for refused in rejections(line)), "every process reports it")
     miss_something(line)
     line.follows()
     line.wait_until_shown(tenant, OLD)
     line.change(tenant)
     line.recovers("the tenant's document is unreadable, next change", tenant)
     line.follows()
+    wait_until(lambda: not any(tenant in refused for refused in rejections(line)), "no process reports it any more")
+
+
+def rejections(line: Line) -> list[dict[str, str]]:
+    """What each process says that it could not read, by tenant."""
+    refused = [process["rejections"] for process in line.api.http.get("/v1/fleet").json()["processes"]]
+    assert len(refused) >= len(line.clients)
+    return refused
 
 
 def miss_something(line: Line) -> None:

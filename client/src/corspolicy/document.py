@@ -16,10 +16,12 @@ from corspolicy.validation import check
 FORMAT = 1
 DEFAULT = "default"
 PLATFORM = "platform"
+MAX_BYTES = 16 * 1024 * 1024
+"""How large a published document may be: far beyond what a tenant needs, and read in seconds, not in minutes."""
 
 
 class UnreadableDocument(ValueError):
-    """A document that this version can't read: not JSON, another format, or a policy that is not valid."""
+    """A document that this version can't read: too large, not JSON, another format, or a policy that is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Document:
     @classmethod
     def from_bytes(cls, data: bytes) -> Document:
         """Read a published document, whole or not at all. Raises UnreadableDocument with the reason."""
+        if len(data) > MAX_BYTES:
+            raise UnreadableDocument(f"larger than {MAX_BYTES} bytes")
         try:
             values = json.loads(data)
         except (ValueError, RecursionError) as error:
