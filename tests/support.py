@@ -55,15 +55,18 @@ class Process:
     def __init__(self, application: str, port: int, environment: dict[str, str], *options: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.environment = environment
-        command = [sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(port), *options]
+        command = [*self._command(application, port), *options, "--log-level", "warning"]
         self._process = subprocess.Popen(
-            [*command, "--log-level", "warning"], env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
+            [sys.executable, "-m", *command], env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
         )
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    def _command(self, application: str, port: int) -> list[str]:
+        return ["uvicorn", application, "--factory", "--port", str(port)]
 
     def wait_until_answering(self, path: str = "/livez") -> None:
         """Return when the server answers at `path`."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from fastapi import FastAPI
 
 from corspolicy import Policies, install
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
-from tests.support import ROOT, Process, running, wait_until
+from tests.support import ROOT, Process, free_port, running, wait_until
 
 _FORK = """
 import asyncio, os, sys, threading, time
@@ -73,6 +77,51 @@ def test_every_worker_follows_and_stops(published: Published, redis_url: str, op
         published.publish("acme", 2, B)
         wait_until(lambda: not any(_granted_by_process(server, A, workers).values()), "all refuse")
         assert all(_granted_by_process(server, B, workers).values())
+
+
+class Gunicorn(Process):
+    """Two workers, forked from a process that has loaded the application already."""
+
+    def _command(self, application: str, port: int) -> list[str]:
+        workers = ["--workers", "2", "--worker-class", "uvicorn_worker.UvicornWorker"]
+        return ["gunicorn", f"{application}()", "--preload", "--bind", f"127.0.0.1:{port}", *workers]
+
+
+def test_workers_of_a_preloaded_application_follow_as_do_those_in_their_place(
+    published: Published, redis_url: str
+) -> None:
+    environment = {"CORSPOLICY_REDIS_URL": redis_url, "TEST_TENANT_FROM": "path"}
+    server = Gunicorn("tests.chain.apps:billing", free_port(), environment)
+    try:
+        server.wait_until_answering()
+        workers = _granted_by_process(server, A, 2)
+        assert all(workers.values())
+        published.publish("acme", 2, B)
+        wait_until(lambda: not any(_granted_by_process(server, A, 2).values()), "all refuse")
+        os.kill(min(workers), signal.SIGKILL)
+        wait_until(lambda: min(workers) not in _granted_by_process(server, B, 2), "another takes its place")
+        assert all(_granted_by_process(server, B, 2).values())
+        published.publish("acme", 3, A)
+        wait_until(lambda: all(_granted_by_process(server, A, 2).values()), "all admit it again")
+    finally:
+        server.stop()
+
+
+def test_a_reloaded_worker_follows_and_the_one_before_ends(
+    published: Published, redis_url: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "reloaded.py"
+    source.write_text("from tests.chain.apps import billing\n")
+    environment = {"CORSPOLICY_REDIS_URL": redis_url, "TEST_TENANT_FROM": "path"}
+    options = ("--app-dir", str(tmp_path), "--reload", "--reload-dir", str(tmp_path))
+    with running("reloaded:billing", environment, "/livez", *options) as server:
+        ((first, is_granted),) = _granted_by_process(server, A, 1).items()
+        assert is_granted
+        source.write_text("from tests.chain.apps import billing  # changed\n")
+        wait_until(lambda: first not in _granted_by_process(server, A, 1), "another worker answers")
+        assert not psutil.pid_exists(first)
+        published.publish("acme", 2, B)
+        wait_until(lambda: not any(_granted_by_process(server, A, 1).values()), "it refuses")
 
 
 def test_a_fork_after_the_start_follows_on_its_own_and_leaves_the_parent_alone(
