@@ -6,14 +6,16 @@ import os
 
 from fastapi import FastAPI
 
-from corspolicy import TenantFromHost, TenantFromPath, install
+from corspolicy import Policies, TenantFromHost, TenantFromPath, install
 
 
 def _app(service: str) -> FastAPI:
     app = FastAPI()
     by_path = os.environ.get("TEST_TENANT_FROM") == "path"
     tenant = TenantFromPath("/t/{tenant}") if by_path else TenantFromHost("{tenant}.api.test")
-    policies = install(app, service=service, tenant=tenant)
+    max_stale = os.environ.get("TEST_MAX_STALE")
+    policies = Policies(max_stale=None if max_stale is None else float(max_stale))
+    install(app, service=service, tenant=tenant, policies=policies)
 
     @app.get("/livez")
     async def livez() -> dict[str, object]:

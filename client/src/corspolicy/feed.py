@@ -46,11 +46,13 @@ REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 REPORT_DEBOUNCE_SECONDS = 0.05
-# KEYS: the report's, those of all processes. ARGV: report, time to live, id, now, until when ids are forgotten.
+# KEYS: the report's, those of all processes. ARGV: report, time to live, id, seconds after which ids are forgotten.
+# The time is Redis's own: a process whose clock is wrong would make it forget the others, or they it.
 REPORT = """
+local now = redis.call('TIME')[1]
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], 0, ARGV[5])
+redis.call('ZADD', KEYS[2], now, ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], 0, now - ARGV[4])
 """
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 3.0
@@ -171,8 +173,8 @@ class Feed:
     async def _send_report(self, redis: Redis) -> None:
         """Say what was applied: soon after a change, so that a write can be known to be enforced, and regularly."""
         report = self._report()
-        keys, now = (PROCESS_PREFIX + report.id, PROCESSES), time.time()
-        values = (report.to_bytes(), REPORT_TTL_SECONDS, report.id, now, now - FORGET_SECONDS)
+        keys = (PROCESS_PREFIX + report.id, PROCESSES)
+        values = (report.to_bytes(), REPORT_TTL_SECONDS, report.id, FORGET_SECONDS)
         try:
             await self._answer(redis.eval(REPORT, len(keys), *keys, *values))
         except ResponseError as error:

@@ -14,7 +14,7 @@ CHANGES = "{corspolicy}:changes"
 EPOCH = "{corspolicy}:epoch"
 TERM = "{corspolicy}:term"
 PROCESSES = "{corspolicy}:processes"
-"""Ids of the processes that reported, scored by when, in seconds since the Unix epoch."""
+"""Ids of the processes that reported, scored by when, in seconds since the Unix epoch by Redis's clock."""
 PROCESS_PREFIX = "{corspolicy}:process:"
 REPORT_TTL_SECONDS = 15
 FORGET_SECONDS = 3600
