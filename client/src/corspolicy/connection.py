@@ -105,7 +105,7 @@ class Search:
         said = await asyncio.gather(*map(self._answer, self._urls), return_exceptions=True)
         answers = [answer for answer in said if isinstance(answer, Answer)]
         if not answers:
-            raise RedisConnectionError(f"nobody says where Redis is: {said[0]}")
+            raise RedisConnectionError(f"nobody says where Redis is: {str(said[0]) or type(said[0]).__name__}")
         return max(answers, key=lambda answer: (answer.epoch, answer.is_up, answers.count(answer)))
 
     async def _answer(self, url: str) -> Answer:
