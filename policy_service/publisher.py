@@ -44,7 +44,7 @@ BATCH = 200
 # PostgreSQL must notice that a leader's machine is gone, to give its lock to another.
 KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
-# KEYS: term. ARGV: term. The first step of every script: a later leader's Redis takes nothing from an earlier one.
+# KEYS: term. ARGV: term. What a later leader has written anew takes nothing from an earlier one.
 _CHECK_TERM = """
 if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then
   return redis.error_reply('EARLIERTERM a later publisher leads')
@@ -83,17 +83,18 @@ return redis.status_reply('OK')
 """
 )
 
-# KEYS: term, changes, epoch. ARGV: term, stream length, epoch.
-_END_EPOCH = (
-    _CHECK_TERM
-    + """
+# KEYS: term, changes, epoch. ARGV: term, stream length, epoch. The term that the epoch was begun with is still there,
+# or Redis was emptied since and lacks documents that were written.
+_END_EPOCH = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('EMPTIED or taken over by a later publisher: write everything anew')
+end
 local previous = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 previous = previous[1] and previous[1][1] or '0-0'
 redis.call('SET', KEYS[3], ARGV[3])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'epoch', ARGV[3], 'previous', previous)
 return redis.status_reply('OK')
 """
-)
 
 logger = logging.getLogger(__name__)
 

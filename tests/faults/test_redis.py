@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from corspolicy.wire import DOCUMENTS
+from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH
 from tests.faults.line import NEW, OLD, Line
+from tests.faults.proxy import Way
 from tests.redises import Server
 from tests.support import wait_until
 
@@ -54,6 +55,23 @@ def test_a_client_that_starts_after_redis_was_emptied_gets_everything(line: Line
     (client,) = line.start_clients(line.redis.url)
     line.recovers("FLUSHALL, for one that starts after it", tenant, OLD, client, since=emptied_at)
     client.stop()
+
+
+def test_redis_is_emptied_again_before_everything_is_written_anew(line: Line) -> None:
+    tenant = line.new_tenant()
+    # All documents are written, and the epoch that makes them a snapshot is on its way.
+    end_of_rebuild = f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}".encode()
+    with line.service_proxy.holding(end_of_rebuild, Way.UP) as wait_until_held:
+        line.published.redis.flushall()
+        wait_until_held()
+        line.published.redis.flushall()
+    emptied_at = time.monotonic()
+    (client,) = line.start_clients(line.redis.url)
+    fault = "FLUSHALL while everything is written anew, for one that starts after it"
+    line.recovers(fault, tenant, OLD, client, since=emptied_at)
+    client.stop()
+    line.follows()
+    line.wait_until_shown(tenant, OLD)
 
 
 def test_redis_is_emptied_under_steady_writes(line: Line) -> None:

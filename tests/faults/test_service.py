@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH
 from policy_service import embedded
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line
@@ -135,6 +136,46 @@ def test_a_leader_that_wakes_after_another_has_led(line: Line) -> None:
         line.follows(*line.clients, late)
         for client in (*line.clients, late):
             assert line.shows(client, tenant, LAST)
+    late.stop()
+    old.stop()
+    line.follows()
+
+
+@pytest.mark.parametrize("step", ["beginning", "documents", "end"])
+def test_a_leader_that_wakes_while_it_writes_everything_anew(line: Line, step: str) -> None:
+    line.service.stop()
+    line.restart_service()
+    tenant, other = line.new_tenant(), line.new_tenant()
+    old = line.service
+    steps = {
+        "beginning": f"{DOCUMENTS}\r\n${len(EPOCH)}\r\n{EPOCH}",
+        "documents": tenant,
+        "end": f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}",
+    }
+    with line.service_proxy.holding(steps[step].encode(), Way.UP) as wait_until_held:
+        # That step is on its way from the old leader, which is stopped and loses the lead.
+        line.published.redis.flushall()
+        wait_until_held()
+        old.signal(signal.SIGSTOP)
+        line.service, line.api = line.start_service(line.redis.url)
+        with line.sql() as sql:
+            sql.terminate()
+        fault = "leader asleep while it writes everything anew, from the loss of its lock to the new epoch"
+        line.measure(fault, lambda: line.published.redis.get(EPOCH))
+        assert line.api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}).status_code == 204
+        line.wait_until_shown(tenant, None)
+        # Written anew once more, Redis does not know that there ever was such a tenant: no revision refuses it.
+        line.published.redis.flushall()
+        wait_until(lambda: line.published.redis.get(EPOCH), "the new leader has written everything anew")
+        epoch = line.published.redis.get(EPOCH)
+    old.signal(signal.SIGCONT)
+    wait_until(lambda: line.readiness(old)["publisher"] == "standing by", "the old leader knows that it is none")
+    assert line.published.redis.get(EPOCH) == epoch
+    (late,) = line.start_clients(line.redis.url)
+    line.follows(*line.clients, late)
+    for client in (*line.clients, late):
+        assert line.shows(client, tenant, None)
+        assert line.shows(client, other, OLD)
     late.stop()
     old.stop()
     line.follows()
