@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench lock
+.PHONY: run test check bench bench-rebuild soak lock
 
 run: $(READY)
 	$(BIN)/corspolicy up --demo
@@ -20,6 +20,12 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+bench-rebuild: $(READY)
+	$(BIN)/python -m tests.benchmarks.rebuild
+
+soak: $(READY)
+	$(BIN)/python -m tests.benchmarks.soak
 
 # Rewrites constraints.txt with current versions; the only target that needs uv.
 lock:
