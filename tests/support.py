@@ -55,17 +55,21 @@ class Process:
     def __init__(self, application: str, port: int, environment: dict[str, str], *options: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.environment = environment
-        command = [*self._command(application, port), *options, "--log-level", "warning"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *command], env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
-        )
+        command = [*self._server(application, port), *options, "--log-level", "warning"]
+        self._command = [sys.executable, "-m", *command]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again after it has ended; it may not answer yet."""
+        environment = {**os.environ, **self.environment}
+        self._process = subprocess.Popen(self._command, env=environment, cwd=ROOT, start_new_session=True)
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
 
-    def _command(self, application: str, port: int) -> list[str]:
+    def _server(self, application: str, port: int) -> list[str]:
         return ["uvicorn", application, "--factory", "--port", str(port)]
 
     def wait_until_answering(self, path: str = "/livez") -> None:

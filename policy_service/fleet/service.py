@@ -19,7 +19,7 @@ from policy_service.problems import Problem
 async def read(sessions: Sessions, redis: Redis) -> Fleet:
     """All live processes. Raises Problem 503 without Redis."""
     async with sessions() as session:
-        truth = await store.digest(session, EVERYTHING)
+        truth = await store.digest(session)
     try:
         found = await store.reports(redis)
     except (RedisError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from fastapi import FastAPI
@@ -13,9 +14,10 @@ def _app(service: str) -> FastAPI:
     app = FastAPI()
     by_path = os.environ.get("TEST_TENANT_FROM") == "path"
     tenant = TenantFromPath("/t/{tenant}") if by_path else TenantFromHost("{tenant}.api.test")
-    max_stale = os.environ.get("TEST_MAX_STALE")
-    policies = Policies(max_stale=None if max_stale is None else float(max_stale))
-    install(app, service=service, tenant=tenant, policies=policies)
+    options = os.environ.get("TEST_POLICIES")
+    policies = install(
+        app, service=service, tenant=tenant, policies=None if options is None else Policies(**json.loads(options))
+    )
 
     @app.get("/livez")
     async def livez() -> dict[str, object]:

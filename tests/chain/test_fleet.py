@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from corspolicy.wire import PROCESS_PREFIX, PROCESSES
+from corspolicy.wire import CHANGES, PROCESS_PREFIX, PROCESSES
 from tests.chain.line import ORIGIN, Line
 from tests.client.published import Published
 from tests.support import wait_until
@@ -63,6 +63,12 @@ def test_a_process_that_holds_something_else_has_diverged_and_says_what_it_could
     published.redis.delete("{corspolicy}:epoch")
     wait_until(lambda: set(_states(line).values()) == {"current"}, "the publisher writes everything anew")
     assert line.granted(line.clients[0], tenant) is None
+
+
+def test_a_stream_that_was_cut_off_leaves_nobody_behind(line: Line) -> None:
+    line.wait_until_everywhere(line.api.new_tenant(), None)
+    Published(line.environment["CORSPOLICY_REDIS_URL"]).redis.xtrim(CHANGES, maxlen=0, approximate=False)
+    wait_until(lambda: set(_states(line).values()) == {"current"}, "all are current")
 
 
 def test_a_report_of_another_version_hides_no_other(line: Line) -> None:

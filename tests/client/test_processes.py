@@ -82,7 +82,7 @@ def test_every_worker_follows_and_stops(published: Published, redis_url: str, op
 class Gunicorn(Process):
     """Two workers, forked from a process that has loaded the application already."""
 
-    def _command(self, application: str, port: int) -> list[str]:
+    def _server(self, application: str, port: int) -> list[str]:
         workers = ["--workers", "2", "--worker-class", "uvicorn_worker.UvicornWorker"]
         return ["gunicorn", f"{application}()", "--preload", "--bind", f"127.0.0.1:{port}", *workers]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ class ClockedLine(Line):
             "FAKETIME_TIMESTAMP_FILE": str(clock),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "TEST_MAX_STALE": str(MAX_STALE),
+            "TEST_POLICIES": json.dumps({"max_stale": MAX_STALE}),
         }
         process = super()._start(application, {**environment, **faked})
         self._clocks[process.url] = clock
