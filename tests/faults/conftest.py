@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.faults.line import Line
-from tests.faults.table import RECOVERY
+from tests.faults.table import RECOVERY, SEED
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +25,11 @@ def healed(line: Line, request: pytest.FixtureRequest) -> Iterator[None]:
     request.node.user_properties += [(RECOVERY, (name, seconds)) for name, seconds in line.recoveries]
     line.recoveries.clear()
     line.heal()
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What a random run is drawn from; a run prints it at its end."""
+    seed = int(os.environ.get("CORSPOLICY_TEST_SEED") or secrets.randbelow(2**32))
+    request.node.user_properties.append((SEED, seed))
+    return seed
