@@ -21,7 +21,7 @@ def _nowhere() -> str:
 
 
 def _write(path: Path, published: Published) -> None:
-    lastgood.write(path, {"acme": Envelope.from_bytes(published.envelope("acme", 1, A))})
+    lastgood.write(path, [("acme", Envelope.from_bytes(published.envelope("acme", 1, A)))])
 
 
 async def _admits(policies: Policies) -> bool:
@@ -34,7 +34,7 @@ async def _admits(policies: Policies) -> bool:
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "last-good"
     envelopes = {"acme": Envelope(1, b'{"a": "\xc3\xa9"}'), "gone": Envelope(7, None), "odd": Envelope(2, b"\xff\n")}
-    lastgood.write(path, envelopes)
+    lastgood.write(path, envelopes.items())
     found = lastgood.read(path)
     assert found.envelopes == envelopes
     assert found.age < 60
@@ -44,14 +44,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last-good"
-    lastgood.write(path, {"acme": Envelope(1, b"{}")})
+    lastgood.write(path, [("acme", Envelope(1, b"{}"))])
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        lastgood.write(path, {})
+        lastgood.write(path, [])
     assert set(lastgood.read(path).envelopes) == {"acme"}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -99,7 +99,7 @@ def test_a_file_of_no_use_is_no_reason_not_to_start(
 def test_redis_replaces_what_the_file_had(redis_url: str, tmp_path: Path) -> None:
     path = tmp_path / "last-good"
     published = Published(redis_url)
-    lastgood.write(path, {"acme": Envelope.from_bytes(published.envelope("acme", 99, A))})
+    lastgood.write(path, [("acme", Envelope.from_bytes(published.envelope("acme", 99, A)))])
     published.end_epoch("1")
     published.publish("acme", 1)
     assert not asyncio.run(_admits(Policies(redis_url, snapshot_path=path)))

@@ -10,9 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from functools import reduce
-from operator import xor
+from collections.abc import Iterator
 
 from corspolicy.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
 from corspolicy.document import PLATFORM, Document, UnreadableDocument
@@ -30,10 +28,11 @@ logger = logging.getLogger("corspolicy")
 class Held:
     """One tenant's document: bytes until a request needs it. `document` is None for a deleted tenant."""
 
-    __slots__ = ("_is_read", "_last_good", "document", "envelope", "is_unreadable", "is_used", "mark")
+    # There may be many: each is one object that the garbage collector has to visit, not two.
+    __slots__ = ("_is_read", "_last_good", "_payload", "document", "is_unreadable", "is_used", "mark", "revision")
 
     def __init__(self, tenant: str, envelope: Envelope, last_good: Held | None = None) -> None:
-        self.envelope = envelope
+        self.revision, self._payload = envelope
         self.mark = 0 if envelope.payload is None else mark(tenant, envelope.revision)
         self.document: Document | None = None
         self.is_unreadable = False
@@ -43,15 +42,16 @@ class Held:
         self._last_good = last_good
 
     @property
-    def revision(self) -> int:
-        return self.envelope.revision
+    def envelope(self) -> Envelope:
+        """The document as it was published."""
+        return Envelope(self.revision, self._payload)
 
     def read(self) -> None:
         """Read the document, once. Raises UnreadableDocument if that fails."""
         self._is_read = True
-        if self.envelope.payload is not None:
+        if self._payload is not None:
             try:
-                self.document = Document.from_bytes(self.envelope.payload)
+                self.document = Document.from_bytes(self._payload)
             except Exception as error:
                 # Whatever it is: one tenant's document must not stop the feed for all others.
                 self.is_unreadable = True
@@ -158,15 +158,18 @@ class Cache:
         self._forget_chains(tenant)
         self._make_room()
 
-    def replace(self, fresh: Mapping[str, Held], epoch: bytes | None, *, is_complete: bool) -> None:
-        """Hold exactly the documents of a snapshot: of all tenants, if it `is_complete`."""
-        self._held = OrderedDict(fresh)
+    def replace(self, fresh: OrderedDict[str, Held], epoch: bytes | None, *, is_complete: bool) -> None:
+        """Hold exactly the documents of a snapshot, which is the cache's from now on: of all tenants, if complete."""
+        self._held = fresh
         self._unknown.clear()
         self.epoch = epoch
         self.is_complete = is_complete
-        self.digest = reduce(xor, (held.mark for held in fresh.values()), 0)
+        digest = revision = 0
+        for held in fresh.values():
+            digest ^= held.mark
+            revision = max(revision, held.revision)
+        self.digest, self.revision = digest, revision
         self.version = object()
-        self.revision = max((held.revision for held in fresh.values()), default=0)
         self.rejections = {tenant: why for tenant, why in self.rejections.items() if tenant in fresh}
         self.ready = True
         self._forget_chains(PLATFORM)
@@ -213,10 +216,15 @@ class Cache:
             # Any change to come is newer.
             return Envelope(0, value)
 
-    def envelopes(self) -> dict[str, Envelope]:
-        """All that is held, in the form in which it was published; of an unreadable document, the last good one."""
-        good = ((tenant, held.last_good if held.is_unreadable else held) for tenant, held in self._held.items())
-        return {tenant: held.envelope for tenant, held in good if held is not None}
+    def envelopes(self) -> Iterator[tuple[str, Envelope]]:
+        """All that is held now, in the form in which it was published; of an unreadable document, the last good one.
+
+        For another thread to go through: there may be many.
+        """
+        # Copied at once, and with no new object for each.
+        pairs = zip(list(self._held), list(self._held.values()), strict=True)
+        good = ((tenant, held.last_good if held.is_unreadable else held) for tenant, held in pairs)
+        return ((tenant, held.envelope) for tenant, held in good if held is not None)
 
     def reject(self, tenant: str, revision: int, why: str) -> None:
         """Note that a document can't be read; what is held stays."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -224,8 +225,8 @@ class Feed:
             self._confirmed_at = time.monotonic()
             self._notify()
 
-    async def _read_all(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
-        fresh: dict[str, Held] = {}
+    async def _read_all(self, redis: Redis, *, is_same_epoch: bool) -> OrderedDict[str, Held]:
+        fresh: OrderedDict[str, Held] = OrderedDict()
         position: int | None = None
         while position != 0:
             position, page = await self._answer(redis.hscan(DOCUMENTS, cursor=position or 0, count=PAGE))
@@ -234,9 +235,9 @@ class Feed:
             await self._follow(redis, None, fresh)
         return fresh
 
-    async def _read_held(self, redis: Redis, *, is_same_epoch: bool) -> dict[str, Held]:
+    async def _read_held(self, redis: Redis, *, is_same_epoch: bool) -> OrderedDict[str, Held]:
         """Where there are more tenants than are held: those that are, and those that are being fetched."""
-        fresh: dict[str, Held] = {}
+        fresh: OrderedDict[str, Held] = OrderedDict()
         names = list(dict.fromkeys((PLATFORM, *self._cache.tenants(), *self._cache.awaited)))
         for start in range(0, len(names), PAGE):
             page = names[start : start + PAGE]

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -106,7 +107,7 @@ class Replica:
             logger.warning("the last-known-good file %s is of no use: %s", path, error)
             return
         if not self._cache.ready:
-            held = {tenant: Held(tenant, envelope) for tenant, envelope in found.envelopes.items()}
+            held = OrderedDict((tenant, Held(tenant, envelope)) for tenant, envelope in found.envelopes.items())
             self._cache.replace(held, None, is_complete=True)
             self._feed.restored(found.age)
             logger.warning("Redis is out of reach: going on with %d tenants of %s", len(self._cache), path)
