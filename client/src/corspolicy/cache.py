@@ -69,13 +69,32 @@ class Held:
         return self if self.is_good else self._last_good
 
 
+class Documents(OrderedDict[str, Held]):
+    """Documents by tenant, in the order in which they go. What is known of all of them is kept with every change."""
+
+    digest = 0
+    """Over all (tenant, revision) pairs, deleted tenants left out; see `wire.mark`."""
+    revision = 0
+    """The highest that was ever among them."""
+
+    def __setitem__(self, tenant: str, held: Held) -> None:
+        old = self.get(tenant)
+        self.digest ^= held.mark ^ (0 if old is None else old.mark)
+        self.revision = max(self.revision, held.revision)
+        super().__setitem__(tenant, held)
+
+    def __delitem__(self, tenant: str) -> None:
+        self.digest ^= self[tenant].mark
+        super().__delitem__(tenant)
+
+
 class Cache:
     """Documents by tenant, newest revision only. Used by one event loop; readers never wait."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        # In the order in which they go; what is used is moved to the end.
-        self._held: OrderedDict[str, Held] = OrderedDict()
+        # What is used is moved to the end.
+        self._held = Documents()
         self._chains: dict[str, dict[str, Chain]] = {}
         self._unknown: dict[str, float] = {}
         self._is_stale = False
@@ -88,13 +107,20 @@ class Cache:
         self.ready = False
         self.version = object()
         """Another object after each change of what is held."""
-        self.revision = 0
-        self.digest = 0
-        """Over all (tenant, revision) pairs held, deleted tenants left out; see `wire.mark`."""
         self.rejections: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def revision(self) -> int:
+        """The highest revision that was applied."""
+        return self._held.revision
+
+    @property
+    def digest(self) -> int:
+        """The digest of what is held."""
+        return self._held.digest
 
     def chains(self, service: str) -> dict[str, Chain]:
         """The compiled chains of `service` by tenant, always the same mapping: look here first."""
@@ -148,27 +174,19 @@ class Cache:
 
     def apply(self, tenant: str, held: Held) -> None:
         """Hold a document that was read. Requests under way keep the chain that they started with."""
-        old = self._held.get(tenant)
-        self.digest ^= held.mark ^ (0 if old is None else old.mark)
         self._held[tenant] = held
         self._unknown.pop(tenant, None)
         self.version = object()
-        self.revision = max(self.revision, held.revision)
         self.rejections.pop(tenant, None)
         self._forget_chains(tenant)
         self._make_room()
 
-    def replace(self, fresh: OrderedDict[str, Held], epoch: bytes | None, *, is_complete: bool) -> None:
-        """Hold exactly the documents of a snapshot, which is the cache's from now on: of all tenants, if complete."""
+    def replace(self, fresh: Documents, epoch: bytes | None, *, is_complete: bool) -> None:
+        """Hold exactly the documents of a snapshot, which are the cache's now: of all tenants, if it `is_complete`."""
         self._held = fresh
         self._unknown.clear()
         self.epoch = epoch
         self.is_complete = is_complete
-        digest = revision = 0
-        for held in fresh.values():
-            digest ^= held.mark
-            revision = max(revision, held.revision)
-        self.digest, self.revision = digest, revision
         self.version = object()
         self.rejections = {tenant: why for tenant, why in self.rejections.items() if tenant in fresh}
         self.ready = True
@@ -262,7 +280,6 @@ class Cache:
                 self._held.move_to_end(tenant)
                 continue
             self.is_complete = False
-            self.digest ^= held.mark
             del self._held[tenant]
             self.rejections.pop(tenant, None)
 

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from corspolicy.cache import Cache, Held
+from corspolicy.cache import Cache, Documents
 from corspolicy.connection import connect
 from corspolicy.document import PLATFORM, UnreadableDocument
 from corspolicy.status import Report
@@ -225,8 +224,8 @@ class Feed:
             self._confirmed_at = time.monotonic()
             self._notify()
 
-    async def _read_all(self, redis: Redis, *, is_same_epoch: bool) -> OrderedDict[str, Held]:
-        fresh: OrderedDict[str, Held] = OrderedDict()
+    async def _read_all(self, redis: Redis, *, is_same_epoch: bool) -> Documents:
+        fresh = Documents()
         position: int | None = None
         while position != 0:
             position, page = await self._answer(redis.hscan(DOCUMENTS, cursor=position or 0, count=PAGE))
@@ -235,9 +234,9 @@ class Feed:
             await self._follow(redis, None, fresh)
         return fresh
 
-    async def _read_held(self, redis: Redis, *, is_same_epoch: bool) -> OrderedDict[str, Held]:
+    async def _read_held(self, redis: Redis, *, is_same_epoch: bool) -> Documents:
         """Where there are more tenants than are held: those that are, and those that are being fetched."""
-        fresh: OrderedDict[str, Held] = OrderedDict()
+        fresh = Documents()
         names = list(dict.fromkeys((PLATFORM, *self._cache.tenants(), *self._cache.awaited)))
         for start in range(0, len(names), PAGE):
             page = names[start : start + PAGE]
@@ -247,18 +246,18 @@ class Feed:
             await self._follow(redis, None, fresh)
         return fresh
 
-    def _collect(self, tenant: str, value: bytes, fresh: dict[str, Held], *, is_same_epoch: bool) -> None:
+    def _collect(self, tenant: str, value: bytes, fresh: Documents, *, is_same_epoch: bool) -> None:
         held = self._cache.held(tenant)
         envelope = self._cache.envelope(tenant, value)
         if tenant in fresh and fresh[tenant].revision >= envelope.revision:
             return
-        # Within an epoch revisions only grow. A new epoch is the truth of another Redis, whatever is held.
-        if is_same_epoch and held is not None and held.revision >= envelope.revision:
+        # Within an epoch revisions only grow. A new epoch is the truth of another Redis, whatever is held; mostly that.
+        if held is not None and (held.envelope == envelope or (is_same_epoch and held.revision >= envelope.revision)):
             fresh[tenant] = held
         else:
             fresh[tenant] = self._cache.next(tenant, envelope)
 
-    async def _follow(self, redis: Redis, block: float | None, snapshot: dict[str, Held] | None = None) -> bool:
+    async def _follow(self, redis: Redis, block: float | None, snapshot: Documents | None = None) -> bool:
         """Read on from the cursor, waiting up to `block` seconds; whether anything came.
 
         What comes while a snapshot is being read is applied at once, and goes into the snapshot as well.
@@ -279,7 +278,7 @@ class Feed:
         self._notify()
         return True
 
-    async def _apply(self, tenant: str, value: bytes, snapshot: dict[str, Held] | None) -> None:
+    async def _apply(self, tenant: str, value: bytes, snapshot: Documents | None) -> None:
         if snapshot is None and not self._cache.follows(tenant):
             self._cache.forget_unknown(tenant)
             return

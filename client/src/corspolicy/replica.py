@@ -8,7 +8,6 @@ import os
 import secrets
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from corspolicy import lastgood
-from corspolicy.cache import Cache, Held
+from corspolicy.cache import Cache, Documents, Held
 from corspolicy.decision import Chain, Reason
 from corspolicy.feed import Feed
 from corspolicy.fetcher import Fetcher
@@ -107,8 +106,8 @@ class Replica:
             logger.warning("the last-known-good file %s is of no use: %s", path, error)
             return
         if not self._cache.ready:
-            held = OrderedDict((tenant, Held(tenant, envelope)) for tenant, envelope in found.envelopes.items())
-            self._cache.replace(held, None, is_complete=True)
+            fresh = Documents((tenant, Held(tenant, envelope)) for tenant, envelope in found.envelopes.items())
+            self._cache.replace(fresh, None, is_complete=True)
             self._feed.restored(found.age)
             logger.warning("Redis is out of reach: going on with %d tenants of %s", len(self._cache), path)
 
