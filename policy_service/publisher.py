@@ -30,7 +30,7 @@ from policy_service.callers import EVERYTHING
 from policy_service.changes import store as changes
 from policy_service.database import CONNECT_TIMEOUT_SECONDS
 from policy_service.models import TERMS, Publication
-from policy_service.publishing import to_envelope
+from policy_service.publishing import history_of, is_held, to_envelope
 from policy_service.tenants import store as tenants
 
 LEADER_LOCK = 0x636F7273  # "cors"
@@ -215,14 +215,12 @@ class Publisher:
         publication = (await connection.execute(select(Publication.epoch, Publication.redis_history))).first()
         if publication is None:
             return False
-        epoch: Any = await self._redis.get(EPOCH)
-        expected: tuple[str, str] = (publication.epoch, publication.redis_history)
-        return epoch is not None and (epoch.decode(), await self._history()) == expected
+        return await is_held(self._redis, publication.epoch, publication.redis_history)
 
     async def _rebuild(self, connection: AsyncConnection) -> None:
         """Write all documents anew, changes in between; the epoch last, which makes them a snapshot."""
         self.state = "rebuilding"
-        history = await self._history()
+        history = await history_of(self._redis)
         logger.info("Redis does not hold what was published: writing everything to it")
         await self._begin_epoch(keys=[TERM, DOCUMENTS, EPOCH], args=[self._term])
         count, last = 0, ""
@@ -240,11 +238,6 @@ class Publisher:
         await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
         self.state = "leading"
         logger.info("wrote %d tenants to Redis, epoch %s", count, epoch)
-
-    async def _history(self) -> str:
-        """Another value after each restart and failover, and whenever Redis took over the data of another one."""
-        information: dict[str, Any] = await self._redis.info("replication")
-        return str(information["master_replid"])
 
 
 def _envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:

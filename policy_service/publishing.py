@@ -1,11 +1,13 @@
-"""A stored document in the form in which clients get it."""
+"""A stored document in the form in which clients get it, and the Redis from which they do."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from redis.asyncio import Redis
+
 from corspolicy.document import MAX_BYTES, Document
-from corspolicy.wire import Envelope
+from corspolicy.wire import EPOCH, Envelope
 from policy_service.tenants.schemas import StoredDocument
 
 
@@ -25,3 +27,15 @@ def to_envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> by
     if payload is not None and len(payload) > MAX_BYTES:
         raise TooLarge(f"The document would be {len(payload)} bytes as it is published; {MAX_BYTES} is the limit.")
     return Envelope(revision, payload).to_bytes()
+
+
+async def history_of(redis: Redis) -> str:
+    """Another value after each restart and failover, and whenever Redis took over the data of another one."""
+    information: dict[str, Any] = await redis.info("replication")
+    return str(information["master_replid"])
+
+
+async def is_held(redis: Redis, epoch: str, history: str) -> bool:
+    """Whether this Redis is the one with that history, and still has what was written to it as that epoch."""
+    found: Any = await redis.get(EPOCH)
+    return found is not None and (found.decode(), await history_of(redis)) == (epoch, history)

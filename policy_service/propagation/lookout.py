@@ -13,6 +13,7 @@ from policy_service.fleet import store as fleet
 from policy_service.fleet.schemas import Reported
 from policy_service.fleet.service import read_report
 from policy_service.propagation import store
+from policy_service.publishing import is_held
 
 INTERVAL_SECONDS = 0.05
 AFTER_FAILURE_SECONDS = 0.5
@@ -98,6 +99,7 @@ class Lookout:
         now = time.monotonic()
         heard = [Heard(name, read_report(report), now - silence) for name, report, silence in found.heard]
         # Last: what was read before is then of this Redis, too.
-        is_whole = publication is not None and await store.holds(self._redis, publication)
-        epoch = publication.epoch if publication is not None and is_whole else None
+        epoch = None
+        if publication is not None and await is_held(self._redis, publication.epoch, publication.redis_history):
+            epoch = publication.epoch
         return Look(published, epoch, Position.parse(found.cursor), heard)

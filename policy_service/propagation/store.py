@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
 from sqlalchemy import extract, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from corspolicy.wire import EPOCH
 from policy_service.callers import Scope
 from policy_service.models import Change, Publication
 
@@ -40,13 +38,3 @@ async def published(session: AsyncSession, revisions: Collection[int]) -> frozen
 async def publication(session: AsyncSession) -> Publication | None:
     """Which Redis the publisher writes to, and which epoch in it is complete."""
     return await session.get(Publication, 1)
-
-
-async def holds(redis: Redis, publication: Publication) -> bool:
-    """Whether this Redis is that one, and still has what was written."""
-    epoch: Any = await redis.get(EPOCH)
-    information: Any = await redis.info("server")
-    return epoch is not None and (epoch.decode(), information["run_id"]) == (
-        publication.epoch,
-        publication.redis_run_id,
-    )
