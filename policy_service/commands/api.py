@@ -183,9 +183,7 @@ class Api:
             message = f"{self.url} does not know the key in CORSPOLICY_API_KEY: it is wrong, expired or revoked."
         code = problem["type"].rpartition(":")[2]
         if code == "confirmation-required":
-            message = (
-                "Nothing was changed: this takes away more than half of what is admitted. If you mean it, --confirm."
-            )
+            message = "Not done: it takes away more than half of what a policy admits. If you mean it, add --confirm."
         return Refused(message, status, code, problem.get("errors", ()))
 
 

@@ -51,7 +51,9 @@ def _show(answer: Mapping[str, Any]) -> None:
     click.echo(plain(answer["message"]))
     if answer["policy"] is not None:
         by = f" by {answer['pattern']}" if answer["pattern"] else ""
-        click.echo(f"\nadmitted{by}, policy {answer['policy']['service']} of {answer['policy']['tenant']}")
+        click.echo(
+            f"\nthe origin is admitted{by}, policy {answer['policy']['service']} of {answer['policy']['tenant']}"
+        )
     click.echo("\nresponse" + (f" {answer['status']}" if answer["status"] else ", from the service's app") + ", with:")
     for name, value in answer["headers"]:
         click.echo(f"  {name}: {plain(value)}")

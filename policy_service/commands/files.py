@@ -127,10 +127,17 @@ def _dumped(values: PolicyValues) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Indents lists, as people do."""
+    """Indents lists, as people do, and quotes what some reader of YAML might take for something else than a text."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        is_plain = not strict_yaml.is_ambiguous(data) and data[:1] not in "+-.0123456789"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if is_plain else "'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _checked(path: Path, read: strict_yaml.Read) -> TenantFile | Invalid:

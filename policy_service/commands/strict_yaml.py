@@ -51,6 +51,11 @@ class _Unreadable(Exception):
         self.defect = Defect(line, message)
 
 
+def is_ambiguous(text: str) -> bool:
+    """Whether some readers of YAML take that text for true or false, unless it is quoted."""
+    return text.lower() in _AMBIGUOUS
+
+
 def read(data: bytes) -> Read:
     """Read a file of one YAML document."""
     reader = _Reader(data)
@@ -134,13 +139,13 @@ class _Reader:
         text: str = event.value
         if event.style or not event.implicit[0]:
             return text
-        if text.lower() in _AMBIGUOUS:
-            suggestion = "true" if text.lower() in _YES else "false"
-            message = (
-                f"Some readers of YAML take {text} for {suggestion}, some for a text: write {suggestion}, or quote it."
+        if is_ambiguous(text):
+            flag = text.lower() in _YES
+            meant = "true" if flag else "false"
+            self._defect(
+                event, f"Some readers of YAML take {text} for {meant}, some for a text: write {meant}, or quote it."
             )
-            self._defect(event, message)
-            return text
+            return flag
         if text.lower() in _CONSTANTS:
             return _CONSTANTS[text.lower()]
         return int(text) if _INTEGER.fullmatch(text) else text
