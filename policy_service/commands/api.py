@@ -68,17 +68,18 @@ class Api:
     def from_environment(cls, timeout: httpx.Timeout = TIMEOUT) -> Self:
         """The API that CORSPOLICY_URL and CORSPOLICY_API_KEY name. Raises Failure where they are unusable."""
         url = os.environ.get("CORSPOLICY_URL") or DEFAULT_URL
-        if not url.startswith(("http://", "https://")):
-            raise Failure(f"CORSPOLICY_URL is {url!r}, but has to start with http:// or https://.")
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise Failure(f"CORSPOLICY_URL is {url!r}, which is no URL: {error}.") from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise Failure(f"CORSPOLICY_URL is {url!r}, but has to be such as https://corspolicy.example.com.")
         key = os.environ.get("CORSPOLICY_API_KEY", "").strip()
         if not key:
             raise Failure("Set CORSPOLICY_API_KEY to an API key; `corspolicy keys create` makes the first one.")
         if not key.isascii() or not key.isprintable():
             raise Failure("CORSPOLICY_API_KEY is no API key: it has characters that no key has.")
-        try:
-            return cls(url, key, timeout)
-        except httpx.InvalidURL as error:
-            raise Failure(f"CORSPOLICY_URL is {url!r}, which is no URL: {error}.") from error
+        return cls(url, key, timeout)
 
     def __enter__(self) -> Self:
         return self
