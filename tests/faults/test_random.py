@@ -27,21 +27,24 @@ from tests.faults.proxy import BOTH, Proxy, Way
 from tests.faults.watch import Book, Client, Watcher
 from tests.support import Api, Process, free_port, wait_until
 
-# No round begins later; each takes some seconds.
-SECONDS = 25.0
+# No round begins later than this after the first; each takes some seconds.
+SECONDS = 22.0
 MAX_ROUNDS = 12
 SETTLED_WITHIN_SECONDS = 30.0
 TENANTS = {tenant: [f"https://{number}.{tenant}.example" for number in range(5)] for tenant in ("ash", "elm", "oak")}
 
 LINE_FAULTS = ("cut", "silent", "requests lost", "answers lost", "half-open", "slow", "reset")
-FAULTS = {
-    "line of client": LINE_FAULTS,
-    "line of service": LINE_FAULTS,
-    "Redis": ("emptied", "killed", "killed and emptied", "paused", "stream cut", "entry repeated"),
-    "PostgreSQL": ("connections ended",),
-    "service": ("killed", "paused"),
-    "client": ("killed", "paused"),
-}
+REDIS_FAULTS = ("emptied", "killed", "killed and emptied", "paused", "stream cut", "entries repeated")
+PROCESS_FAULTS = ("killed", "paused")
+# What breaks, which of them, how, and how likely in a round.
+FAULTS: list[tuple[str, int, tuple[str, ...], float]] = [
+    *(("line of client", number, LINE_FAULTS, 0.5) for number in range(3)),
+    ("line of service", 0, LINE_FAULTS, 0.3),
+    ("Redis", 0, REDIS_FAULTS, 0.7),
+    ("PostgreSQL", 0, ("connections ended",), 0.2),
+    *(("service", number, PROCESS_FAULTS, 0.2) for number in range(2)),
+    *(("client", number, PROCESS_FAULTS, 0.2) for number in range(4)),
+]
 WRITES = {"put": 4, "add": 4, "remove": 4, "delete": 1}
 
 
@@ -55,20 +58,21 @@ class Write(NamedTuple):
 
 class Fault(NamedTuple):
     part: str
-    kind: str
     number: int
+    kind: str
     pause: float
 
 
 class Round(NamedTuple):
     writes: list[Write]
     faults: list[Fault]
+    is_reset: bool
 
 
 def plan(seed: int) -> Iterator[Round]:
     """The rounds of a run: the same for the same seed."""
     draw = random.Random(seed)
-    deleted: set[str] = set(TENANTS)
+    deleted: set[str] = set()
     while True:
         writes = []
         for _ in range(draw.randint(6, 16)):
@@ -80,9 +84,13 @@ def plan(seed: int) -> Iterator[Round]:
             count = {"put": draw.randint(1, 4), "add": 1, "remove": 1}.get(kind, 0)
             origins = tuple(draw.sample(TENANTS[tenant], count))
             writes.append(Write(kind, tenant, origins, draw.randrange(2), draw.uniform(0, 0.2)))
-        parts = draw.sample(list(FAULTS), draw.randint(2, 3))
-        faults = [Fault(part, draw.choice(FAULTS[part]), draw.randrange(12), draw.uniform(0.2, 1.2)) for part in parts]
-        yield Round(writes, faults)
+        faults = [
+            Fault(part, number, draw.choice(kinds), draw.uniform(0.1, 0.7))
+            for part, number, kinds, chance in FAULTS
+            if draw.random() < chance
+        ]
+        draw.shuffle(faults)
+        yield Round(writes, faults, draw.random() < 0.5)
 
 
 class Run:
@@ -118,9 +126,11 @@ class Run:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Ask every client all the while."""
-        for client in self._clients:
-            client.process.wait_until_answering()
+        """Begin with tenants that admit something, and ask every client all the while."""
+        for tenant, origins in TENANTS.items():
+            for kind in ("create", "put"):
+                self._write(Write(kind, tenant, tuple(origins[:3]), 0, 0))
+        self._settle()
         for watcher in self._watchers:
             watcher.start()
         try:
@@ -150,7 +160,11 @@ class Run:
                     self.log(f"fault: {fault.part} {fault.number}: {fault.kind}")
                     faults.enter_context(self._broken(fault))
                     time.sleep(fault.pause)
-            self.log("healed")
+            self.log("healed" + " and reset" * round_.is_reset)
+            if round_.is_reset:
+                # Nothing is left half-open, for a client to find in its own time.
+                for proxy in (*self._proxies, self._line.service_proxy):
+                    proxy.reset()
         finally:
             writer.join()
         assert not errors, errors
@@ -191,13 +205,13 @@ class Run:
 
     def _broken(self, fault: Fault) -> contextlib.AbstractContextManager[None]:
         if fault.part == "line of client":
-            return _broken_line(self._proxies[fault.number % len(self._proxies)], fault.kind)
+            return _broken_line(self._proxies[fault.number], fault.kind)
         if fault.part == "line of service":
             return _broken_line(self._line.service_proxy, fault.kind)
         if fault.part == "service":
-            return _broken_process(self._services[fault.number % 2][0], fault.kind)
+            return _broken_process(self._services[fault.number][0], fault.kind)
         if fault.part == "client":
-            client = self._clients[fault.number % len(self._clients)]
+            client = self._clients[fault.number]
             if fault.kind == "killed":
                 client.started = self._book[next(iter(TENANTS))].settled
             return _broken_process(client.process, fault.kind)
@@ -304,10 +318,10 @@ def _broken_process(process: Process, kind: str) -> Iterator[None]:
 
 def test_random_writes_and_faults(line: Line, seed: int, tmp_path: Path) -> None:
     print(f"The plan of this run comes from the seed {seed}; CORSPOLICY_TEST_SEED={seed} repeats it.")
-    begin = time.monotonic()
     with ExitStack() as stack:
         run = Run(line, stack, tmp_path)
         with run.watched():
+            begin = time.monotonic()
             for number, round_ in zip(range(MAX_ROUNDS), plan(seed), strict=False):
                 if time.monotonic() > begin + SECONDS:
                     break
