@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from corspolicy.status import Report
-from policy_service.callers import EVERYTHING
 from policy_service.database import Sessions
 from policy_service.fleet import store
 from policy_service.fleet.schemas import Fleet, Process, Reported

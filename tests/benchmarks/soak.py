@@ -18,6 +18,8 @@ import httpx
 import psutil
 from redis.asyncio import Redis
 
+from policy_service.callers import Caller
+from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions, create_engine, create_redis, create_sessions
 from policy_service.fleet import service as fleet
 from policy_service.policies import service as policies
@@ -42,6 +44,7 @@ CUT_EVERY_SECONDS = (1.0, 4.0)
 CUT_SECONDS = (0.0, 1.5)
 CONVERGED_WITHIN_SECONDS = 60.0
 MEBIBYTE = 2**20
+ASKED = ChangeRequest(Caller("soak"), Precondition("*"), is_confirmed=True)
 
 
 class Soak:
@@ -59,7 +62,7 @@ class Soak:
 
     async def create_tenants(self) -> None:
         for tenant in self._written:
-            await tenants.create(self._sessions, {"tenant": tenant}, "soak")
+            await tenants.create(self._sessions, {"tenant": tenant}, ASKED)
 
     async def write(self, until: int) -> None:
         """Make changes, several at once, until there are so many."""
@@ -73,7 +76,7 @@ class Soak:
             self.changes += 1
             tenant, number = random.choice(names), self.changes
             policy = {"allow_origins": [_origin(number), "https://*.example.com"], "allow_methods": ["PUT"]}
-            await policies.put(self._sessions, tenant, "default", policy, Precondition("*"), "soak")
+            await policies.put(self._sessions, tenant, "default", policy, ASKED)
             self._written[tenant] = number
 
     async def cut(self) -> None:

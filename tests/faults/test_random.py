@@ -271,7 +271,7 @@ class Run:
         if answer.status_code != 200:
             return False
         states = {process["process"]: process["state"] for process in answer.json()["processes"]}
-        return all(states.get(client.process.id) == "current" for client in self._clients)
+        return all(states.get(client.process.pid) == "current" for client in self._clients)
 
     def _admitted(self, tenant: str) -> frozenset[str]:
         """What the service says that the tenant admits."""
