@@ -38,23 +38,29 @@ class Cli:
         """What a reading command prints for scripts."""
         return json.loads(self.ok(*arguments, "--output", "json"))
 
-    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-        """Start a command in a process of its own."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CORSPOLICY_")}
-        return subprocess.Popen(
-            [COMMAND, *map(str, arguments)],
-            env={**inherited, **self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, printed: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """Start a command in a process of its own, with all that it prints in a file."""
+        with printed.open("wb") as file:
+            return subprocess.Popen(
+                [COMMAND, *map(str, arguments)],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
 
     def run(self, *arguments: str | Path, **environment: str) -> tuple[int, str, str]:
         """Run a command in a process of its own: its exit code, and what it printed."""
-        with self.start(*arguments, **environment) as process:
-            output, errors = process.communicate(timeout=300)
-            return process.returncode, output, errors
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CORSPOLICY_")}
+        done = subprocess.run(
+            [COMMAND, *map(str, arguments)],
+            env={**inherited, **self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout, done.stderr
 
 
 def write(folder: Path, tenant: str, text: str) -> Path:

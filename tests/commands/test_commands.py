@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -157,11 +156,7 @@ def test_a_tenant_that_was_deleted_comes_back(cli: Cli, tenant: str) -> None:
 
 def test_tail_prints_changes_as_they_are_made_until_it_is_interrupted(cli: Cli, tenant: str, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
-    with printed.open("w") as file:
-        process = subprocess.Popen(
-            [COMMAND, "tail", "--tenant", tenant, "--since", "1h", "--output", "json"],
-            env={**os.environ, **cli.environment}, stdout=file, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    process = cli.start(printed, "tail", "--tenant", tenant, "--since", "1h", "--output", "json")
     try:
         wait_until(lambda: "tenant.create" in printed.read_text(), "the first change is printed", 60)
         cli.ok("origins", "add", tenant, ORIGIN)
