@@ -9,6 +9,7 @@ import click
 from policy_service.commands import strict_yaml
 from policy_service.commands.api import Api, Asked, Failure, Refused, error_text
 from policy_service.commands.arguments import confirm_option, reason_option, tenant_argument, yes_option
+from policy_service.commands.files import policy_text
 from policy_service.commands.output import echo_json, output_option, show
 
 _service_argument = click.argument("service", default="default")
@@ -49,8 +50,6 @@ def show_policy(tenant: str, service: str, output: str) -> None:
     if output == "json":
         echo_json(found)
         return
-    from policy_service.commands.files import policy_text
-
     click.echo(policy_text(found), nl=False)
 
 
