@@ -52,10 +52,7 @@ async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | N
 
 async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> ShownRevision:
     """One change, with the documents before and after it. Raises Problem 404."""
-    async with sessions() as session:
-        row = await store.find(session, scope, tenant, revision) if is_slug(tenant) else None
-    if row is None:
-        raise _unknown_revision(tenant, revision)
+    row = await _find(sessions, scope, tenant, revision)
     before, after = _document(row.before), _document(row.after)
     whole = {**dict(shown(row)), "difference": list(compare(before, after)), "omitted": 0}
     return ShownRevision(**whole, before=before, after=after)
@@ -66,10 +63,7 @@ async def restore(sessions: Sessions, tenant: str, wanted: Restore, asked: Chang
 
     Entries that have expired since are left out, with a warning: they would admit nobody, and be removed soon.
     """
-    async with sessions() as session:
-        row = await store.find(session, asked.caller.scope, tenant, wanted.revision) if is_slug(tenant) else None
-    if row is None:
-        raise _unknown_revision(tenant, wanted.revision)
+    row = await _find(sessions, asked.caller.scope, tenant, wanted.revision)
     document = _document(row.after)
     if document is None:
         detail = "That revision is a deletion: name one before it, or delete the tenant."
@@ -109,6 +103,19 @@ def read_number(text: str, detail: str) -> int:
     return int(text)
 
 
+async def _find(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> Change:
+    if not is_slug(tenant):
+        raise unknown_tenant(tenant)
+    async with sessions() as session:
+        row = await store.find(session, scope, tenant, revision)
+        if row is None and await store.last_revision(session, scope, tenant) is None:
+            raise unknown_tenant(tenant)
+    if row is None:
+        detail = f"There is no revision {revision} of tenant {tenant!r}."
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
+    return row
+
+
 def _document(values: dict[str, Any] | None) -> StoredDocument | None:
     return None if values is None else StoredDocument.model_validate(values)
 
@@ -122,8 +129,3 @@ def _drop_expired(document: StoredDocument) -> list[ErrorItem]:
         )
         for service, entry in document.drop_expired(datetime.now(UTC))
     ]
-
-
-def _unknown_revision(tenant: str, revision: int) -> Problem:
-    detail = f"There is no revision {revision} of a tenant {tenant!r}."
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)

@@ -20,6 +20,7 @@ WRITES = [
     ("PUT", "/v1/tenants/platform/policies/default"),
     ("POST", "/v1/tenants/platform/policies/default/origins"),
     ("PATCH", "/v1/tenants/platform/policies/default/origins/x"),
+    ("POST", "/v1/tenants/platform/restore"),
     ("POST", "/v1/decisions"),
     ("POST", "/v1/keys"),
     ("POST", "/v1/keys/self/rotate"),

@@ -249,9 +249,9 @@ def test_a_tenants_key_sees_the_history_of_its_tenant_and_no_other(api: Api, own
     assert _changes(http, "/v1/changes", tenant=other) == []
     assert len(_changes(http, f"/v1/tenants/{tenant}/changes")) == 2
     problem(http.get(f"/v1/tenants/{other}/changes"), 404, "unknown-tenant")
-    problem(http.get(f"/v1/tenants/{other}/changes/{revision}"), 404, "unknown-revision")
+    problem(http.get(f"/v1/tenants/{other}/changes/{revision}"), 404, "unknown-tenant")
     restore = http.post(f"/v1/tenants/{other}/restore", json={"revision": revision}, headers=ANY)
-    problem(restore, 404, "unknown-revision")
+    problem(restore, 404, "unknown-tenant")
 
 
 def test_of_a_hundred_simultaneous_writers_every_accepted_change_is_in_the_history_and_the_rest_were_told(

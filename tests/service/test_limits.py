@@ -11,7 +11,7 @@ import pytest
 
 from tests import servers
 from tests.conftest import admin_key
-from tests.service.helpers import client_with, forged, new_key, problem, together
+from tests.service.helpers import CONFIRM, client_with, forged, new_key, problem, together
 from tests.support import Api, Process, running
 
 BURST = 20
@@ -44,8 +44,8 @@ def api(service: Process) -> Iterator[Api]:
 
 
 def test_a_client_that_honours_retry_after_gets_all_its_writes_through(api: Api) -> None:
-    path = f"/v1/tenants/{api.new_tenant()}/policies/default"
     count, refusals, started_at = BURST + 5 * PER_SECOND, 0, time.monotonic()
+    path = f"/v1/tenants/{api.new_tenant()}/policies/default"
     for number in range(count):
         body = {"allow_methods": [f"M{number}"]}
         while (answer := api.http.put(path, json=body, headers={"If-Match": "*"})).status_code == 429:
@@ -128,7 +128,7 @@ def test_a_tenant_has_at_most_so_many_policies(api: Api) -> None:
     assert "CORSPOLICY_MAX_POLICIES_PER_TENANT" in problem(answer, 422, "too-many-policies")["detail"]
     assert api.put_policy(tenant, _policy("https://a.example.com"), "billing").status_code == 200
     path = f"/v1/tenants/{tenant}/policies"
-    assert api.http.delete(f"{path}/billing", headers={"If-Match": "*"}).status_code == 204
+    assert api.http.delete(f"{path}/billing", headers={"If-Match": "*"}, params=CONFIRM).status_code == 204
     assert api.put_policy(tenant, _policy(), "orders").status_code == 201
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ SELECT table_name, column_name, data_type, is_nullable, column_default FROM info
 WHERE table_schema = 'public' ORDER BY 1, 2
 """
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+BEFORE_HISTORY = "0003"
 EMPTY = {
     "allow_origins": [], "allow_credentials": False, "allow_methods": [], "allow_headers": [], "expose_headers": [],
     "max_age": None, "dangerously_allow_insecure_origins": False, "dangerously_allow_public_suffixes": False,
@@ -76,6 +78,30 @@ def test_an_upgrade_of_a_schema_that_is_up_to_date_keeps_the_data(database_url: 
     before = [rows(database_url, query) for query in everything]
     migrate.upgrade(driver_url(database_url))
     assert [rows(database_url, query) for query in everything] == before
+
+
+def test_what_was_stored_before_there_was_a_history_is_taken_into_it(database_url: str) -> None:
+    url = driver_url(database_url)
+    migrate.downgrade(url, BEFORE_HISTORY)
+    entries = (
+        '[{"expires_at": null}, {"expires_at": "2090-06-01T00:00:00+02:00"}, {"expires_at": "2095-01-01T00:00:00Z"}]'
+    )
+    document = f'{{"policies": {{"billing": {{"allow_origins": {entries}}}, "default": {{"allow_origins": []}}}}}}'
+    execute(
+        database_url,
+        f"INSERT INTO tenants (slug, revision, document) VALUES ('acme', 12, '{document}')".replace(":", "\\:"),
+    )
+    execute(database_url, "UPDATE changes SET published_at = now()")
+    for revision, published in ((10, "now()"), (11, "NULL"), (12, "now()")):
+        values = f"{revision}, 'acme', 'x', 'policy.put', {published}"
+        execute(database_url, f"INSERT INTO changes (revision, tenant, actor, action, published_at) VALUES ({values})")
+    migrate.upgrade(url)
+    ends = rows(database_url, "SELECT slug, next_expiry FROM tenants ORDER BY slug")
+    assert ends == [("acme", datetime(2090, 5, 31, 22, tzinfo=UTC)), ("platform", None)]
+    changes = rows(database_url, "SELECT revision, position, difference, omitted FROM changes ORDER BY revision")
+    assert [change[1] for change in changes] == [1, 2, None, 3]
+    assert changes[0][2] == [{"words": "tenant created", "op": "add"}]
+    assert [change[2:] for change in changes[1:]] == [([], 0)] * 3
 
 
 def test_replicas_that_migrate_an_empty_database_at_the_same_time_all_succeed(

@@ -165,7 +165,7 @@ def test_a_revision_that_is_not_the_tenants_own_is_not_found_and_a_deletion_not_
     tenant, other = api.new_tenant(), api.new_tenant()
     revision = _history(api, other)[0]["revision"]
     problem(_restore(api.http, tenant, revision), 404, "unknown-revision")
-    problem(_restore(api.http, "nobody-here", revision), 404, "unknown-revision")
+    problem(_restore(api.http, "nobody-here", revision), 404, "unknown-tenant")
     api.delete_tenant(tenant)
     deletion = _history(api, tenant)[0]["revision"]
     assert errors(_restore(api.http, tenant, deletion)) == [("revision_deletion", "/revision")]
