@@ -40,6 +40,12 @@ class Target(NamedTuple):
 BODIES: dict[str, Callable[[Target], Any]] = {
     "create_tenant": lambda target: {"tenant": target.tenant},
     "update_tenant": lambda _: {"name": "renamed"},
+    "put_tenant": lambda target: {
+        "policies": {
+            service: {"allow_origins": [f"https://{target.mark}.example.com", f"https://*.{target.mark}.example.com"]}
+            for service in ("default", target.service)
+        }
+    },
     "put_policy": lambda target: {"allow_origins": [f"https://{target.mark}.example.com", "https://new.example.com"]},
     "add_origin": lambda _: {"pattern": "https://added.example.com"},
     "update_origin": lambda _: {"note": "changed"},
@@ -50,6 +56,7 @@ BODIES: dict[str, Callable[[Target], Any]] = {
     },
     "create_key": lambda target: {"role": "tenant", "tenants": [target.tenant]},
     "rotate_key": lambda _: {},
+    "restore_tenant": lambda target: {"revision": int(target.revision)},
 }
 # Parameters that are filled in where an operation has them; all in a path have to be known.
 KNOWN: dict[str, Callable[[Target], str]] = {
@@ -57,6 +64,7 @@ KNOWN: dict[str, Callable[[Target], str]] = {
     "service": lambda target: target.service,
     "entry": lambda target: target.entry,
     "key": lambda target: target.key,
+    "revision": lambda target: target.revision,
     "if-match": lambda _: "*",
 }
 CHANGE_NOTHING = {"explain"}
