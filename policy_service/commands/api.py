@@ -16,7 +16,8 @@ import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
 DEFAULT_URL = "http://127.0.0.1:8700"
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+# The service may hold an answer back for 60 seconds, until a change is applied everywhere.
+TIMEOUT = httpx.Timeout(30.0, connect=5.0, read=90.0)
 # The service is heard of every ten seconds.
 _STREAM_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 MAX_ATTEMPTS = 5
@@ -43,10 +44,11 @@ class Refused(Failure):
 
 
 class Asked(NamedTuple):
-    """What is said with a change: why, and that it is meant even if it takes much away."""
+    """What is said with a change: why, that it is meant even if it takes much away, how long to wait for its effect."""
 
     reason: str | None = None
     is_confirmed: bool = False
+    wait: int | None = None
 
 
 _PLAIN = Asked()
@@ -122,6 +124,8 @@ class Api:
             headers["Idempotency-Key"] = str(uuid4())
         if asked.reason is not None:
             headers["Corspolicy-Reason"] = quote(asked.reason)
+        if asked.wait is not None:
+            headers["Prefer"] = f"wait={asked.wait}"
         if asked.is_confirmed:
             query = {**(query or {}), "confirm": True}
         # Whatever else is sent twice might be done twice.

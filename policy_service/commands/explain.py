@@ -21,8 +21,11 @@ _WITHOUT_PREFLIGHT = frozenset(("GET", "HEAD", "POST"))
 @service_option
 @click.option("--method", default="GET", show_default=True, help="The method of the page's request.")
 @click.option("--header", "headers", multiple=True, metavar="NAME", help="A header that the page sets; repeatable.")
+@click.option("--revision", type=click.IntRange(1), help="As things stood at this revision of the tenant.")
 @output_option
-def explain(tenant: str, origin: str, service: str, method: str, headers: Sequence[str], output: str) -> None:
+def explain(
+    tenant: str, origin: str, service: str, method: str, headers: Sequence[str], revision: int | None, output: str
+) -> None:
     """Say whether a page from ORIGIN may call a TENANT's service, and why.
 
     Where a browser would send a preflight first, the answer is the preflight's.
@@ -35,8 +38,12 @@ def explain(tenant: str, origin: str, service: str, method: str, headers: Sequen
         # As browsers write it: lower case, sorted, no space (Fetch, section 4.8).
         lines["Access-Control-Request-Headers"] = ",".join(sorted(name.lower() for name in headers))
     question = {
-        "tenant": tenant, "service": service, "method": "OPTIONS" if is_preflight else method, "headers": lines
-    }  # fmt: skip
+        "tenant": tenant,
+        "service": service,
+        "method": "OPTIONS" if is_preflight else method,
+        "headers": lines,
+        "revision": revision,
+    }
     with Api.from_environment() as api:
         answer = api.call("POST", "/v1/decisions", question)
     if output == "json":
@@ -49,6 +56,8 @@ def _show(answer: Mapping[str, Any]) -> None:
     is_allowed = answer["allowed"]
     click.secho("allowed" if is_allowed else f"refused ({answer['reason']})", fg="green" if is_allowed else "red")
     click.echo(plain(answer["message"]))
+    for near in answer["near_misses"][1:]:
+        click.echo(plain(near["message"]))
     if answer["policy"] is not None:
         by = f" by {answer['pattern']}" if answer["pattern"] else ""
         click.echo(

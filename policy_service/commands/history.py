@@ -12,6 +12,7 @@ from typing import Any
 import click
 import httpx
 
+from policy_service.commands import propagation
 from policy_service.commands.api import Api, Asked, Refused, Unreachable, error_text
 from policy_service.commands.arguments import (
     UNTIL_NOW,
@@ -22,6 +23,7 @@ from policy_service.commands.arguments import (
     yes_option,
 )
 from policy_service.commands.output import echo_json, output_option, plain
+from policy_service.commands.propagation import wait_option
 
 RECONNECT_SECONDS = 2.0
 
@@ -51,7 +53,8 @@ def history(tenant: str, revision: int | None, limit: int, output: str) -> None:
 @yes_option
 @reason_option
 @confirm_option
-def restore(tenant: str, revision: int, yes: bool, reason: str | None, confirm: bool) -> None:
+@wait_option
+def restore(tenant: str, revision: int, yes: bool, reason: str | None, confirm: bool, wait: int | None) -> None:
     """Make a tenant again what it was at a REVISION, as a new one. A deleted tenant comes back."""
     path, body = f"/v1/tenants/{tenant}/restore", {"revision": revision}
     with Api.from_environment() as api:
@@ -67,8 +70,9 @@ def restore(tenant: str, revision: int, yes: bool, reason: str | None, confirm: 
             # Whoever has just read what it takes away means it.
             confirm = True
         present = tried["revision"] if tried["revision"] is not None else "*"
-        done = api.call("POST", path, body, revision=present, asked=Asked(reason, confirm))
+        done = api.call("POST", path, body, revision=present, asked=Asked(reason, confirm, wait))
     click.echo(f"{tenant} is as it was at revision {revision}, as revision {done['revision']}.")
+    propagation.show(done)
 
 
 @click.command()

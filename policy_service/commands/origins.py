@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import click
 
+from policy_service.commands import propagation
 from policy_service.commands.api import Api, Asked, Failure
 from policy_service.commands.arguments import FROM_NOW, confirm_option, reason_option, service_option, tenant_argument
 from policy_service.commands.output import output_option, show
+from policy_service.commands.propagation import wait_option
 
 
 @click.group()
@@ -35,18 +37,26 @@ def list_origins(tenant: str, service: str, output: str) -> None:
 @click.option("--note", help="Why it is there.")
 @click.option("--expires", type=FROM_NOW, help="When it stops to admit: 90m, 12h, 3d, 2w or a time.")
 @reason_option
+@wait_option
 def add_origins(
-    tenant: str, patterns: Sequence[str], service: str, note: str | None, expires: str | None, reason: str | None
+    tenant: str,
+    patterns: Sequence[str],
+    service: str,
+    note: str | None,
+    expires: str | None,
+    reason: str | None,
+    wait: int | None,
 ) -> None:
     """Admit origins. One that is admitted already is no error, and never admitted for shorter."""
     with Api.from_environment() as api:
         for pattern in patterns:
             body = {"pattern": pattern, "note": note, "expires_at": expires}
-            added = api.call("POST", _path(tenant, service), body, asked=Asked(reason))
+            added = api.call("POST", _path(tenant, service), body, asked=Asked(reason, wait=wait))
             until = f" until {added['expires_at']}" if added["expires_at"] else ""
             click.echo(f"{added['pattern']} is admitted by {tenant} ({service}){until}, revision {added['revision']}.")
             for warning in added["warnings"]:
                 click.echo(f"note: {warning['detail']}", err=True)
+            propagation.show(added)
 
 
 @origins.command("remove")
@@ -55,7 +65,10 @@ def add_origins(
 @service_option
 @reason_option
 @confirm_option
-def remove_origins(tenant: str, names: Sequence[str], service: str, reason: str | None, confirm: bool) -> None:
+@wait_option
+def remove_origins(
+    tenant: str, names: Sequence[str], service: str, reason: str | None, confirm: bool, wait: int | None
+) -> None:
     """Take origins back, by their pattern or id."""
     with Api.from_environment() as api:
         path = _path(tenant, service)
@@ -67,8 +80,9 @@ def remove_origins(tenant: str, names: Sequence[str], service: str, reason: str 
                 f"`corspolicy origins list {tenant} --service {service}` shows what it has."
             )
         for entry in {found[name]["id"]: found[name] for name in names}.values():
-            api.call("DELETE", f"{path}/{entry['id']}", asked=Asked(reason, confirm))
+            done = api.call("DELETE", f"{path}/{entry['id']}", asked=Asked(reason, confirm, wait))
             click.echo(f"{entry['pattern']} is no longer admitted by {tenant} ({service}).")
+            propagation.show(done)
 
 
 def _path(tenant: str, service: str) -> str:

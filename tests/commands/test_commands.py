@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.commands.helpers import COMMAND, Cli
-from tests.support import ROOT, Api, Process, wait_until
+from tests.support import ROOT, Api, Process, running, wait_until
 
 ORIGIN = "https://a.example.com"
 
@@ -112,6 +112,13 @@ def test_why_an_origin_is_allowed_or_refused(cli: Cli, tenant: str) -> None:
     assert cli.ok("explain", *asked).startswith("refused (headers_not_allowed)\n")
     assert cli.json("explain", *asked)["reason"] == "headers_not_allowed"
     assert cli.json("explain", tenant, "https://b.example.com")["reason"] == "origin_not_allowed"
+    assert f"{ORIGIN} is admitted, http://a.example.com is not: another scheme." in cli.ok(
+        "explain", tenant, "http://a.example.com"
+    )
+    before = cli.json("tenants", "show", tenant)["revision"]
+    cli.ok("origins", "remove", tenant, ORIGIN, "--confirm")
+    assert cli.json("explain", tenant, ORIGIN)["allowed"] is False
+    assert cli.json("explain", tenant, ORIGIN, "--revision", str(before))["allowed"] is True
 
 
 def test_history_shows_who_why_and_what_and_restore_undoes_it(cli: Cli, tenant: str) -> None:
@@ -142,7 +149,7 @@ def test_a_restore_that_takes_origins_away_is_confirmed_by_a_person_or_by_an_opt
     refused = cli("restore", tenant, str(empty), "--yes")
     assert (refused.exit_code, "add --confirm" in refused.stderr) == (1, True)
     answered = cli("restore", tenant, str(empty), stdin="y\n")
-    assert f"would refuse 1 of the 1 that it admits: {ORIGIN}" in answered.output
+    assert f"would refuse its only origin: {ORIGIN}" in answered.output
     assert cli.json("origins", "list", tenant) == []
 
 
@@ -200,8 +207,28 @@ def test_the_first_key_is_made_in_the_database_and_any_other_through_the_api(
     assert makers[second.split("_")[1]] == f"key:{first_id}"
 
 
-def test_the_fleet(cli: Cli) -> None:
-    assert cli.json("fleet")["processes"] == []
+def test_a_change_can_be_waited_for_until_every_process_applies_it(
+    cli: Cli, shared_service: Process, tenant: str
+) -> None:
+    redis_url = shared_service.environment["CORSPOLICY_REDIS_URL"]
+    with running("tests.chain.apps:billing", {"CORSPOLICY_REDIS_URL": redis_url}) as client:
+        wait_until(lambda: len(cli.json("fleet")["processes"]) == 1, "the process is listed")
+        (row,) = cli.ok("fleet").splitlines()[1:]
+        assert row.split()[4] == "current"
+        assert "Applied by all of 1 live processes." in cli.ok("origins", "add", tenant, ORIGIN, "--wait", "30")
+        good = cli.json("tenants", "show", tenant)["revision"]
+        removed = cli("origins", "remove", tenant, ORIGIN, "--confirm", "--wait", "30")
+        assert "Applied by all of 1 live processes." in removed.stdout
+        assert "Browsers may go by preflights that they have cached until 2" in removed.stderr
+        client.signal(signal.SIGSTOP)
+        stopped = cli("restore", tenant, str(good), "--yes", "--wait", "1")
+        assert stopped.exit_code == 1
+        assert f"{tenant} is as it was at revision {good}, as revision " in stopped.stdout
+        assert "not all apply it yet:\n  pending: process " in stopped.stderr
+
+
+def test_the_fleet_without_a_process(cli: Cli) -> None:
+    wait_until(lambda: cli.json("fleet")["processes"] == [], "no process is listed", 30)
     assert cli.ok("fleet").split() == [
         "SERVICES", "HOST", "PROCESS", "VERSION", "STATE", "LAG", "REVISION", "TENANTS", "REJECTED"
     ]  # fmt: skip
