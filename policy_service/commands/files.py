@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,12 @@ def read(path: Path) -> TenantFile | Invalid:
     if len(data) > MAX_BYTES:
         return Invalid(path, [Defect(1, f"It is larger than {MAX_BYTES} bytes.")])
     return _checked(path, strict_yaml.read(data))
+
+
+def heading(path: Path) -> str:
+    """The comments at the top of a file, such as those that name a schema to editors."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return "".join(takewhile(lambda line: line.startswith("#"), lines))
 
 
 def minimal(policy: Policy, values: Mapping[str, Any], now: float) -> PolicyValues:

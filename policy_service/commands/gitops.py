@@ -40,7 +40,8 @@ _place_option = click.option(
 def export_command(folder: Path) -> None:
     """Write every tenant's policies to a file of its own.
 
-    A file that says the same already is left as it is, with its comments.
+    A file that says the same already is left as it is, with its comments; of one that is written anew, those at its
+    top stay.
     """
     with Api.from_environment() as api:
         tenants = current(api)
@@ -101,12 +102,15 @@ def _export(folder: Path, slug: str, tenant: Current) -> bool:
     path = folder / f"{slug}.yml"
     if not path.exists():
         path = folder / f"{slug}.yaml"
-    there = files.read(path) if path.exists() else None
-    if isinstance(there, TenantFile) and there.tenant == tenant.tenant:
-        return False
+    heading = ""
+    if path.exists():
+        there = files.read(path)
+        if isinstance(there, TenantFile) and there.tenant == tenant.tenant:
+            return False
+        heading = files.heading(path)
     # Beside it first, so that the file is there whole at any moment.
     new = path.with_name(f".{path.name}.new")
-    new.write_text(files.written(slug, tenant.tenant), encoding="utf-8")
+    new.write_text(heading + files.written(slug, tenant.tenant), encoding="utf-8")
     new.replace(path)
     return True
 
@@ -162,7 +166,7 @@ def _report(steps: Sequence[Step], applied: Applied) -> None:
     if applied.stopped_by is not None:
         raise Failure(f"{applied.stopped_by.format_message()}\nOnce that is mended, run the same again.")
     if applied.refusals:
-        raise Failure(f"{_number(len(applied.refusals), 'tenant')} refused, and left as they were.")
+        raise Failure(f"Refused, and left as it was: {_number(len(applied.refusals), 'tenant')}.")
 
 
 def _number(count: int, noun: str) -> str:

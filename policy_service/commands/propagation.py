@@ -25,7 +25,7 @@ def show(answer: Mapping[str, Any] | None) -> None:
         last = max(filter(None, cached.values()))
         click.echo(f"Browsers may go by preflights that they have cached until {last} at the latest.", err=True)
     if found["complete"]:
-        click.echo(f"Applied by all of {found['applied']['count']} live processes.")
+        click.echo(f"Applied by all live processes: {found['applied']['count']}.")
         return
     lines = ["The change is made, but not all apply it yet:"]
     for state in ("pending", "rejected"):

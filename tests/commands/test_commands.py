@@ -215,10 +215,10 @@ def test_a_change_can_be_waited_for_until_every_process_applies_it(
         wait_until(lambda: len(cli.json("fleet")["processes"]) == 1, "the process is listed")
         (row,) = cli.ok("fleet").splitlines()[1:]
         assert row.split()[4] == "current"
-        assert "Applied by all of 1 live processes." in cli.ok("origins", "add", tenant, ORIGIN, "--wait", "30")
+        assert "Applied by all live processes: 1." in cli.ok("origins", "add", tenant, ORIGIN, "--wait", "30")
         good = cli.json("tenants", "show", tenant)["revision"]
         removed = cli("origins", "remove", tenant, ORIGIN, "--confirm", "--wait", "30")
-        assert "Applied by all of 1 live processes." in removed.stdout
+        assert "Applied by all live processes: 1." in removed.stdout
         assert "Browsers may go by preflights that they have cached until 2" in removed.stderr
         client.signal(signal.SIGSTOP)
         stopped = cli("restore", tenant, str(good), "--yes", "--wait", "1")

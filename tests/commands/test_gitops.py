@@ -114,15 +114,19 @@ def test_export_leaves_files_that_say_the_same_and_names_those_of_nobody(
     cli: Cli, shared_api: Api, folder: Path, tenant: str
 ) -> None:
     shared_api.http.post("/v1/tenants", json={"tenant": tenant})
-    file = write(folder, tenant, "policies:\n  default: {} # nobody yet\n")
-    text = file.read_text()
+    text = f"# yaml-language-server: $schema=x.json\ntenant: {tenant}\npolicies:\n  default: {{}} # nobody yet\n"
+    file = folder / f"{tenant}.yaml"
+    file.write_text(text)
     write(folder, "nobody-here", "policies: {}\n")
     result = cli("export", "-f", folder)
     assert "tenants that the service does not have: nobody-here.yaml" in result.stderr
     assert file.read_text() == text
     shared_api.allow(tenant, "https://a.example.com")
     cli.ok("export", "-f", folder)
-    assert "https://a.example.com" in file.read_text()
+    assert file.read_text() == (
+        f"# yaml-language-server: $schema=x.json\ntenant: {tenant}\npolicies:\n  default:\n    allow_origins:\n"
+        "      - https://a.example.com\n"
+    )
 
 
 def test_the_order_in_a_list_and_expired_entries_make_no_difference(
@@ -193,7 +197,7 @@ def test_a_tenant_that_is_refused_does_not_keep_the_others(
     assert refused.exit_code == 1
     assert "1 of 2 tenants applied." in refused.stdout
     assert f"{tenant}: Not done: it takes away more than half" in refused.stderr
-    assert "1 tenant refused, and left as they were." in refused.stderr
+    assert "Refused, and left as it was: 1 tenant." in refused.stderr
     assert len(_whole(shared_api, tenant)["policies"]["default"]["allow_origins"]) == 1
     cli.ok("apply", "-f", folder, "--yes", "--confirm")
     assert _whole(shared_api, tenant)["policies"]["default"]["allow_origins"] == []
