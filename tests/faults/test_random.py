@@ -236,11 +236,12 @@ class Run:
         elif kind == "paused":
             with self._line.redis.paused():
                 yield
+        elif kind == "stream cut":
+            yield
+            client.xtrim(CHANGES, maxlen=0, approximate=False)
         else:
             if kind == "emptied":
                 client.flushall()
-            elif kind == "stream cut":
-                client.xtrim(CHANGES, maxlen=0, approximate=False)
             else:
                 for tenant, envelope in client.hgetall(DOCUMENTS).items():
                     client.xadd(CHANGES, {"tenant": tenant, "envelope": envelope, "previous": "0-0"})
@@ -263,7 +264,7 @@ class Run:
         truth = {tenant: self._admitted(tenant) for tenant in TENANTS}
         self.log(f"settled: {' '.join(origin for admitted in truth.values() for origin in sorted(admitted))}")
         for client in self._clients:
-            wait_until(partial(self._shows, client, truth), f"{client.name} grants just what is committed", 5.0)
+            wait_until(partial(self._shows, client, truth), f"{client.name} grants just what is committed")
         self._book.settle(truth)
 
     def _is_current(self) -> bool:
