@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import admin_key
-from tests.service.helpers import client_with, execute, new_key, path_of, problem, rows, together
+from tests.service.helpers import CONFIRM, client_with, execute, new_key, path_of, problem, rows, together
 from tests.support import Api, Process, running, wait_until
 
 ORIGIN = {"pattern": "https://a.example.com"}
@@ -59,7 +59,7 @@ def test_an_answer_is_repeated_even_when_what_it_made_is_gone(service: Process, 
     path, headers = f"{path_of(api)}/origins", _headers()
     first = api.http.post(path, json=ORIGIN, headers=headers)
     entry = first.json()["id"]
-    assert api.http.delete(f"{path}/{entry}").status_code == 204
+    assert api.http.delete(f"{path}/{entry}", params=CONFIRM).status_code == 204
     _assert_replayed(api.http.post(path, json=ORIGIN, headers=headers), first)
     assert api.http.get(path).json()["items"] == []
 
