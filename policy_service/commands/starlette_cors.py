@@ -130,9 +130,9 @@ def _flags(found: Equivalent) -> None:
 
 def _methods(found: Equivalent, middleware: CORSMiddleware) -> None:
     listed = list(middleware.allow_methods)
-    missing = [method for method in ("HEAD", "POST") if method not in listed]
+    missing = [method for method in _ALWAYS_ALLOWED if method not in listed]
     if missing:
-        names = " and ".join(missing)
+        names = ", ".join(missing)
         found.notes.append(f"allow_methods: {names} will pass, too. Browsers ask no permission for these methods.")
     kept = []
     for method in listed:
