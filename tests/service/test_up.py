@@ -181,7 +181,7 @@ def test_port_in_use(data: Path) -> None:
 def test_data_folder_that_is_a_file(data: Path) -> None:
     data.write_text("")
     with Up(data) as up:
-        assert up.wait() == 2
+        assert up.wait() == 1
         assert f"Directory '{data}' is a file." in up.output
 
 
