@@ -34,7 +34,15 @@ SETTLED_WITHIN_SECONDS = 30.0
 TENANTS = {tenant: [f"https://{number}.{tenant}.example" for number in range(5)] for tenant in ("ash", "elm", "oak")}
 
 LINE_FAULTS = ("cut", "silent", "requests lost", "answers lost", "half-open", "slow", "reset")
-REDIS_FAULTS = ("emptied", "killed", "killed and emptied", "paused", "stream cut", "entries repeated")
+REDIS_FAULTS = (
+    "emptied",
+    "killed",
+    "killed and emptied",
+    "paused",
+    "stream cut",
+    "stream shortened",
+    "entries repeated",
+)
 PROCESS_FAULTS = ("killed", "paused")
 # What breaks, which of them, how, and how likely in a round.
 FAULTS: list[tuple[str, int, tuple[str, ...], float]] = [
@@ -238,9 +246,9 @@ class Run:
         elif kind == "paused":
             with self._line.redis.paused():
                 yield
-        elif kind == "stream cut":
+        elif kind.startswith("stream"):
             yield
-            client.xtrim(CHANGES, maxlen=0, approximate=False)
+            client.xtrim(CHANGES, maxlen=0 if kind == "stream cut" else 1, approximate=False)
         else:
             if kind == "emptied":
                 client.flushall()
