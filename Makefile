@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench bench-rebuild soak lock
+.PHONY: run test check bench bench-rebuild soak mutants lock
 
 run: $(READY)
 	$(BIN)/corspolicy up --demo
@@ -26,6 +26,9 @@ bench-rebuild: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m tests.benchmarks.soak
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
 
 # Rewrites constraints.txt with current versions; the only target that needs uv.
 lock:

@@ -42,7 +42,7 @@ def redis_url(session_redis_url: str) -> str:
 @pytest.fixture(scope="session")
 def new_database() -> Iterator[Callable[[], str]]:
     """Makes migrated databases; gives their URLs."""
-    with servers.postgres() as url, Databases(url) as databases:
+    with servers.postgres(is_durable=False) as url, Databases(url) as databases:
         yield databases.create
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -10,13 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
+
 from policy_service import embedded
 from tests.support import free_port
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL in which databases can be created; gives its URL."""
+def postgres(*, is_durable: bool = True) -> Iterator[str]:
+    """A PostgreSQL in which databases can be created; gives its URL.
+
+    One that is not durable, where it is embedded, outlives the end of its process but not of the machine: it waits for
+    no disk, least of all when one of many databases is dropped.
+    """
     with contextlib.ExitStack() as stack:
         if url := os.environ.get("TEST_DATABASE_URL"):
             yield url
@@ -25,7 +32,10 @@ def postgres() -> Iterator[str]:
 
             yield stack.enter_context(PostgresContainer("postgres:17-alpine")).get_connection_url(driver=None)
         else:
-            yield stack.enter_context(embedded.postgres(_folder(stack)))
+            url = stack.enter_context(embedded.postgres(_folder(stack)))
+            if not is_durable:
+                asyncio.run(_stop_waiting_for_disks(url))
+            yield url
 
 
 @contextlib.contextmanager
@@ -43,6 +53,15 @@ def redis() -> Iterator[str]:
             yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
         else:
             yield stack.enter_context(embedded.redis(_folder(stack), free_port()))
+
+
+async def _stop_waiting_for_disks(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("ALTER SYSTEM SET fsync = off")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
 
 
 def _folder(stack: contextlib.ExitStack) -> Path:
