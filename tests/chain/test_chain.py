@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from datetime import UTC, datetime
 
@@ -85,23 +84,6 @@ def test_the_explanation_is_what_the_services_answer(line: Line) -> None:
     assert dict(explained["headers"]) == {
         name: value for name, value in answer.headers.items() if name.startswith("access-control-") or name == "vary"
     }
-
-
-def test_a_change_survives_the_death_of_the_service_between_commit_and_publish(line: Line) -> None:
-    tenant = line.api.new_tenant()
-    line.wait_until_everywhere(tenant, None)
-    redis = line.redis_process()
-    # Redis is silent, so that what is committed now cannot be published.
-    subprocess.run(["kill", "-STOP", str(redis)], check=True)
-    try:
-        entry = line.api.allow(tenant, ORIGIN)
-        line.service.kill()
-    finally:
-        subprocess.run(["kill", "-CONT", str(redis)], check=True)
-    line.restart_service()
-    line.wait_until_everywhere(tenant, ORIGIN)
-    line.api.remove(tenant, entry["id"])
-    line.wait_until_everywhere(tenant, None)
 
 
 def test_a_second_service_takes_over_when_the_first_dies(line: Line) -> None:

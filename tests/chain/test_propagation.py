@@ -122,7 +122,7 @@ def test_without_redis_a_change_is_made_and_its_propagation_is_not_known(line: L
         assert unknown.headers["retry-after"]
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert _propagation(line, answer.json()["revision"], wait=60)["complete"]
+    assert _propagation(line, answer.json()["revision"], wait=10)["complete"]
 
 
 def test_of_twenty_processes_the_one_that_is_stopped_is_named(line: Line) -> None:
