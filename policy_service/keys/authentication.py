@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
+from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -21,6 +23,7 @@ from policy_service.settings import Settings
 
 USE_INTERVAL = timedelta(minutes=1)
 RETRY_SECONDS = 5.0
+MAX_KNOWN = 10_000
 _NO_DIGEST = "0" * 64
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ class Authenticator:
         self._requests = TokenBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
         per_minute = settings.failed_authentications_per_minute
         self._failures = TokenBuckets(per_minute / 60, per_minute)
+        # What was lately found valid, by its hash: a neighbour's wrong keys do not keep it out. The last used are last.
+        self._known: OrderedDict[bytes, None] = OrderedDict()
         self._used: set[str] = set()
         self._is_used = asyncio.Event()
 
@@ -43,13 +48,16 @@ class Authenticator:
         """The caller that sent `text` from `host`. Raises Problem: 401 without a valid key, 429 for too much."""
         if text is None:
             raise _unauthorized("Send `Authorization: Bearer <key>` with a valid API key.")
-        address = _network(host)
-        _require_token(self._failures, address, "Too many wrong keys came from your address.")
+        address, name = _network(host), hashlib.sha256(text.encode()).digest()
+        if name not in self._known:
+            _require_token(self._failures, address, "Too many wrong keys came from your address.")
         try:
             key = await self._find(text)
         except Problem:
+            self._known.pop(name, None)
             self._failures.take(address)
             raise
+        self._remember(name)
         _require_token(self._requests, key.id, "This key sends too many requests.")
         self._requests.take(key.id)
         if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > USE_INTERVAL:
@@ -71,6 +79,12 @@ class Authenticator:
                 # Whatever it is: the next request with the key asks for it again.
                 logger.debug("the last use of keys is not noted: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _remember(self, name: bytes) -> None:
+        self._known[name] = None
+        self._known.move_to_end(name)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
 
     async def _find(self, text: str) -> ApiKey:
         try:

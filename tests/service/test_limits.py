@@ -94,6 +94,21 @@ def test_too_many_wrong_keys_of_an_address_close_it_for_a_while_and_no_other(
     assert _get(service, key, stranger).status_code == 200
 
 
+def test_wrong_keys_of_a_neighbour_do_not_keep_out_a_key_that_is_in_use(service: Process, api: Api) -> None:
+    address = "192.0.2.4"
+    made = new_key(api, role="reader")
+    key, wrong = made["key"], forged(made["key"], secret="0" * 64)
+    assert _get(service, key, "192.0.2.5").status_code == 200
+    for _ in range(FAILURES):
+        problem(_get(service, wrong, address), 401, "unauthorized")
+    # The id is no secret: what counts is the whole key.
+    problem(_get(service, wrong, address), 429, "too-many-requests")
+    assert _get(service, key, address).status_code == 200
+    assert api.http.delete(f"/v1/keys/{made['id']}").status_code == 204
+    problem(_get(service, key, address), 401, "unauthorized")
+    problem(_get(service, key, address), 429, "too-many-requests")
+
+
 def test_who_sends_no_key_at_all_guesses_none(service: Process, api: Api) -> None:
     for _ in range(3 * FAILURES):
         answer = httpx.get(f"{service.url}/v1/tenants", headers={"X-Forwarded-For": "192.0.2.3"})
