@@ -107,5 +107,5 @@ async def list_changes(
     `data` tells only how far the stream has come.
     """
     if EVENT_STREAM in accept.lower():
-        return await streams.open(sessions, authenticate, filters, last_event_id)
+        return await streams.open(sessions, caller, authenticate, filters, last_event_id)
     return await history.page(sessions, caller.scope, filters, cursor, limit)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import httpx
 import pytest
@@ -137,23 +139,48 @@ def own(database_url: str, redis_url: str) -> Iterator[Process]:
         yield process
 
 
+def _refused(http: httpx.Client) -> httpx.Response | None:
+    with http.stream("GET", "/v1/changes", headers=STREAM) as answer:
+        if answer.status_code == 200:
+            return None
+        answer.read()
+        return answer
+
+
 def test_the_number_of_streams_is_bounded_and_they_end_cleanly_when_the_service_stops(own: Process) -> None:
     api = Api(own.url, admin_key(own.environment["CORSPOLICY_DATABASE_URL"]))
-
-    def refused() -> httpx.Response | None:
-        with api.http.stream("GET", "/v1/changes", headers=STREAM) as answer:
-            if answer.status_code == 200:
-                return None
-            answer.read()
-            return answer
-
-    with api.http, Following(api.http) as first:
-        with Following(api.http):
-            answer = refused()
+    with (
+        api.http,
+        client_with(api, new_key(api, role="reader")["key"]) as other,
+        client_with(api, new_key(api, role="reader")["key"]) as third,
+        Following(api.http) as first,
+    ):
+        with Following(other):
+            answer = _refused(third)
             assert answer is not None
             problem(answer, 503, "too-many-streams")
             assert answer.headers["retry-after"] == "10"
-        wait_until(lambda: refused() is None, "the place is free again")
+        wait_until(lambda: _refused(third) is None, "the place is free again")
         own.stop()
         wait_until(lambda: first.has_ended, "the stream ends")
     assert first.error is None
+
+
+def test_one_key_has_its_share_of_the_streams_also_when_it_asks_for_many_at_once(own: Process) -> None:
+    api = Api(own.url, admin_key(own.environment["CORSPOLICY_DATABASE_URL"]))
+    with api.http, client_with(api, new_key(api, role="reader")["key"]) as other:
+        barrier = Barrier(10)
+
+        def follow(_: int) -> int:
+            barrier.wait(10)
+            with api.http.stream("GET", "/v1/changes", headers=STREAM) as answer:
+                barrier.wait(10)
+                return answer.status_code
+
+        with ThreadPoolExecutor(10) as threads:
+            assert sorted(threads.map(follow, range(10))) == [200] + 9 * [429]
+        with Following(other):
+            answer = _refused(other)
+            assert answer is not None
+            problem(answer, 429, "too-many-streams")
+            wait_until(lambda: _refused(api.http) is None, "the others have theirs")
