@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -12,12 +13,13 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from redis.asyncio import Redis
 
+from corspolicy.validation import json_pointer
 from policy_service.callers import Authenticate, Caller
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.stream import Streams
 from policy_service.database import Sessions
 from policy_service.keys.authentication import Authenticator
-from policy_service.problems import Problem
+from policy_service.problems import MAX_ERRORS, ErrorItem, Problem
 from policy_service.requests import IfMatch
 from policy_service.settings import Settings
 
@@ -82,6 +84,28 @@ async def _caller(
 
 
 CallerOf = Annotated[Caller, Depends(_caller)]
+
+
+async def refuse_unknown_parameters(request: Request, caller: CallerOf) -> None:
+    """Raises Problem 422 for a query parameter that the OpenAPI document does not have.
+
+    A `dry-run` that is ignored would be a change that was made, a filter that is ignored everything.
+    """
+    if not request.query_params:
+        return
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
+    if errors := [_unknown(name, known) for name in request.query_params if name not in known][:MAX_ERRORS]:
+        detail = "Nothing was done: see errors."
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors)
+
+
+def _unknown(name: str, known: list[str]) -> ErrorItem:
+    detail = (
+        f"There is no such parameter. {'The parameters are ' + ', '.join(known) if known else 'There is none here'}."
+    )
+    nearest = next(iter(get_close_matches(name, known, 1)), None)
+    return ErrorItem(code="unknown_parameter", pointer=json_pointer("query", name), detail=detail, suggestion=nearest)
 
 
 def _change_request(

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from policy_service import health
+from policy_service.access import refuse_unknown_parameters
 from policy_service.changes import routes as changes
 from policy_service.changes.dry_run import install_dry_run_handler
 from policy_service.changes.stream import Streams
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_problem_handlers(app)
     install_dry_run_handler(app)
-    for module in (tenants, policies, changes, decisions, fleet, propagation, keys, health):
-        app.include_router(module.router)
+    for module in (tenants, policies, changes, decisions, fleet, propagation, keys):
+        app.include_router(module.router, dependencies=[Depends(refuse_unknown_parameters)])
+    app.include_router(health.router)
     return app

@@ -243,3 +243,22 @@ def _send(
 
 def _get(http: httpx.Client, authorization: str) -> int:
     return _send(http, "GET", "/v1/tenants", authorization).status_code
+
+
+@pytest.mark.parametrize(("mistyped", "meant"), [("dry-run", "dry_run"), ("dryrun", "dry_run"), ("Confirm", "confirm")])
+def test_a_mistyped_parameter_is_refused_and_nothing_is_done(api: Api, mistyped: str, meant: str) -> None:
+    tenant = api.new_tenant()
+    answer = api.http.delete(f"/v1/tenants/{tenant}", headers={"If-Match": "*"}, params={mistyped: "true"})
+    (error,) = problem(answer, 422, "invalid-request")["errors"]
+    assert (error["code"], error["pointer"], error["suggestion"]) == ("unknown_parameter", f"/query/{mistyped}", meant)
+    assert api.http.get(f"/v1/tenants/{tenant}").status_code == 200
+
+
+def test_no_operation_ignores_a_parameter(api: Api, operations: list[Operation]) -> None:
+    for operation in operations:
+        if operation.path.startswith("/v1/"):
+            path = operation.path.format(
+                tenant=api.new_tenant(), service="default", entry="x", revision=1, key="0" * 12
+            )
+            answer = api.http.request(operation.method, path, params={"nonsense": "1"}, json=operation.example)
+            assert [error["pointer"] for error in problem(answer, 422)["errors"]] == ["/query/nonsense"], operation
