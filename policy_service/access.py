@@ -29,23 +29,23 @@ MAX_REASON_LENGTH = 500
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
-def _sessions(request: Request) -> Sessions:
+async def _sessions(request: Request) -> Sessions:
     # A request that runs in one transaction has sessions of its own.
     sessions: Sessions = getattr(request.state, "sessions", request.app.state.sessions)
     return sessions
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _redis(request: Request) -> Redis:
+async def _redis(request: Request) -> Redis:
     redis: Redis = request.app.state.redis
     return redis
 
 
-def _streams(request: Request) -> Streams:
+async def _streams(request: Request) -> Streams:
     streams: Streams = request.app.state.streams
     return streams
 
@@ -56,7 +56,7 @@ RedisOf = Annotated[Redis, Depends(_redis)]
 StreamsOf = Annotated[Streams, Depends(_streams)]
 
 
-def _authentication(
+async def _authentication(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Authenticate:
     authenticator: Authenticator = request.app.state.authenticator
@@ -108,7 +108,7 @@ def _unknown(name: str, known: list[str]) -> ErrorItem:
     return ErrorItem(code="unknown_parameter", pointer=json_pointer("query", name), detail=detail, suggestion=nearest)
 
 
-def _change_request(
+async def _change_request(
     caller: CallerOf,
     if_match: IfMatch,
     reason: Annotated[

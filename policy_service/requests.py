@@ -28,7 +28,7 @@ async def _read_body(request: Request) -> bytes:
 Body = Annotated[bytes, Depends(_read_body)]
 
 
-def _read_json(body: Body) -> Any:
+async def _read_json(body: Body) -> Any:
     """The body as JSON values. Raises Problem 400 if it is not JSON."""
     try:
         return json.loads(body, parse_constant=_refuse_constant)
@@ -70,7 +70,7 @@ class Precondition:
             raise Problem(HTTPStatus.PRECONDITION_FAILED, "stale", detail, headers={"ETag": etag(revision)})
 
 
-def _precondition(if_match: Annotated[str | None, Header()] = None) -> Precondition:
+async def _precondition(if_match: Annotated[str | None, Header()] = None) -> Precondition:
     return Precondition(if_match)
 
 

@@ -37,7 +37,7 @@ Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Revision = Annotated[int, Path(ge=1, le=MAX_REVISION)]
 
 
-def _filters(
+async def _filters(
     tenant: Annotated[str | None, _text("of this tenant")] = None,
     actor: Annotated[str | None, _text("by this key (`key:9da3f2d6ed7f`), or for this subject")] = None,
     action: Annotated[str | None, _text("such as `origin.add`")] = None,

@@ -40,7 +40,7 @@ class _Preference(NamedTuple):
     seconds: int
 
 
-def _prefer(
+async def _prefer(
     request: Request, caller: CallerOf, prefer: Annotated[list[str] | None, Header(description=_DESCRIPTION)] = None
 ) -> None:
     seconds = _wait(prefer or [])
