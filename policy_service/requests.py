@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -31,13 +32,22 @@ Body = Annotated[bytes, Depends(_read_body)]
 async def _read_json(body: Body) -> Any:
     """The body as JSON values. Raises Problem 400 if it is not JSON."""
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-json", f"The body is not JSON: {error}") from error
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        # Whoever reviews such a body may read the one value, and have the other applied.
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the name {name[:100]!r} stands twice in an object")
+    return values
 
 
 JsonBody = Annotated[Any, Depends(_read_json)]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
-from pydantic import AfterValidator, AwareDatetime, ValidationError
+from pydantic import ValidationError
 
 from policy_service.access import AuthenticateOf, CallerOf, ChangeRequestOf, SessionsOf, StreamsOf
 from policy_service.changes import history
 from policy_service.changes.schemas import MAX_REVISION, ChangePage, DryRun, Restore, Restored, ShownRevision
 from policy_service.changes.store import Filters
+from policy_service.instants import Instant
 from policy_service.problems import PROBLEM_RESPONSES, validation_problem
 from policy_service.propagation.prefer import ChangeRoute
 from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
@@ -21,19 +21,11 @@ router = APIRouter(prefix="/v1", tags=["history"], responses=PROBLEM_RESPONSES, 
 EVENT_STREAM = "text/event-stream"
 
 
-def _in_utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("that time is in no year") from error
-
-
 def _text(description: str) -> Any:
     # PostgreSQL's text has no NUL.
     return Query(max_length=200, pattern=r"^[^\x00]*$", description=description)
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Revision = Annotated[int, Path(ge=1, le=MAX_REVISION)]
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +15,7 @@ from pydantic import (
 
 from corspolicy.decision import Reason
 from policy_service.changes.schemas import MAX_REVISION
+from policy_service.instants import Instant
 from policy_service.policies.schemas import POLICY_BODY
 
 MAX_LINES = 100
@@ -30,18 +28,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _as_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("there is no such moment in UTC") from error
-
-
 _LINES = {"type": "array", "items": {"type": "string"}}
 Values = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [{"type": "string"}, _LINES]})]
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 
 
 class Question(BaseModel):
@@ -82,7 +70,7 @@ class Question(BaseModel):
     draft: Annotated[Any, WithJsonSchema(POLICY_BODY)] = Field(
         default=None, description="decide as if this were the policy of the service, written as for PUT but not saved"
     )
-    at: Moment | None = Field(default=None, description="decide at this moment, for entries that expire")
+    at: Instant | None = Field(default=None, description="decide at this moment, for entries that expire")
 
     @model_validator(mode="after")
     def _one_request(self) -> Self:

@@ -145,6 +145,8 @@ MALFORMED = {
     "endless number": b"1" * 100_000,
     "form": b"tenant=a&name=b",
     "HTML": b"<html>",
+    "a name twice": b'{"tenant": "a", "tenant": "b"}',
+    "a name twice, deeper": b'{"tenant": [{"a\\ud800": 1, "b": 2, "a\\ud800": 1}]}',
 }
 
 

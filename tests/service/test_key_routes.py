@@ -71,6 +71,9 @@ def test_a_new_key_is_shown_once(api: Api) -> None:
         ({"role": "admin", "expires_at": "2099-01-01T00:00:00"}, "/expires_at"),
         ({"role": "admin", "expires_at": "9999-12-31T23:59:59-23:59"}, "/expires_at"),
         ({"role": "admin", "expires_at": 1e300}, "/expires_at"),
+        ({"role": "admin", "expires_at": 4102444800}, "/expires_at"),
+        ({"role": "admin", "expires_at": "4102444800"}, "/expires_at"),
+        ({"role": "admin", "expires_at": "2099-01-01 00:00:00Z"}, "/expires_at"),
         ({"role": "admin", "id": "000000000000"}, "/id"),
     ],
 )
