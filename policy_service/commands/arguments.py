@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -33,6 +34,7 @@ def _complete_tenant(_: click.Context, __: click.Parameter, incomplete: str) -> 
 
 
 tenant_argument = click.argument("tenant", shell_complete=_complete_tenant)
+optional_tenant_argument = click.argument("tenant", required=False, shell_complete=_complete_tenant)
 tenant_option = partial(click.option, "--tenant", shell_complete=_complete_tenant)
 service_option = click.option(
     "--service", default="default", show_default=True, help="The service whose policy is meant, or `default`."
@@ -57,14 +59,13 @@ class Moment(click.ParamType[str]):
         if period is not None:
             instant = datetime.now(UTC) + self._sign * timedelta(**{_UNITS[period[2]]: int(period[1])})
             return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
-        try:
-            has_zone = datetime.fromisoformat(value).tzinfo is not None
-        except ValueError:
-            has_zone = False
-        if not has_zone:
+        time = None
+        with suppress(ValueError):
+            time = datetime.fromisoformat(value)
+        if time is None or time.tzinfo is None:
             what = "neither a period such as 90m, 12h, 3d or 2w nor a time such as 2099-01-31T12:00:00Z"
             self.fail(f"{value!r} is {what}.", param, ctx)
-        return value
+        return time.isoformat().replace("+00:00", "Z")
 
 
 FROM_NOW, UNTIL_NOW = Moment(1), Moment(-1)

@@ -13,10 +13,11 @@ import click
 import httpx
 
 from policy_service.commands import propagation
-from policy_service.commands.api import Api, Asked, Refused, Unreachable, error_text
+from policy_service.commands.api import PAGE, Api, Asked, Refused, Unreachable, error_text
 from policy_service.commands.arguments import (
     UNTIL_NOW,
     confirm_option,
+    optional_tenant_argument,
     reason_option,
     tenant_argument,
     tenant_option,
@@ -26,25 +27,37 @@ from policy_service.commands.output import echo_json, output_option, plain
 from policy_service.commands.propagation import wait_option
 
 RECONNECT_SECONDS = 2.0
+_PASSING = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
 
 @click.command()
-@tenant_argument
+@optional_tenant_argument
 @click.argument("revision", required=False, type=click.IntRange(1))
+@click.option("--actor", help="Those by this key (key:9da3f2d6ed7f), or for this subject.")
+@click.option("--action", help="Those of this kind, such as origin.add.")
+@click.option("--since", type=UNTIL_NOW, help="Those made since: 90m, 12h, 3d or a time.")
+@click.option("--until", type=UNTIL_NOW, help="Those made before: 90m, 12h, 3d or a time.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, the newest first.")
 @output_option
-def history(tenant: str, revision: int | None, limit: int, output: str) -> None:
-    """What was changed in a tenant, when, by whom and why; or one REVISION with all that it changed."""
-    path = f"/v1/tenants/{tenant}/changes"
+def history(tenant: str | None, revision: int | None, limit: int, output: str, **filters: str | None) -> None:
+    """What was changed, when, by whom and why: in a TENANT, or in all; or one REVISION with all that it changed."""
+    query = {name: value for name, value in filters.items() if value is not None}
     with Api.from_environment() as api:
-        if revision is None:
-            found = list(islice(api.items(path, limit=min(limit, 500)), limit))
+        if revision is not None:
+            found = [api.get(f"/v1/tenants/{tenant}/changes/{revision}")]
+        elif tenant is not None and not query:
+            found = _newest(api, f"/v1/tenants/{tenant}/changes", limit)
         else:
-            found = [api.get(f"{path}/{revision}")]
+            query |= {} if tenant is None else {"tenant": tenant}
+            found = _newest(api, "/v1/changes", limit, **query)
     if output == "json":
         echo_json(found if revision is None else found[0])
     else:
-        click.echo("\n\n".join(map(_text, found)))
+        click.echo("\n\n".join(map(_text, found)) or "There are no such changes.")
+
+
+def _newest(api: Api, path: str, limit: int, **query: str) -> list[dict[str, Any]]:
+    return list(islice(api.items(path, limit=min(limit, PAGE), **query), limit))
 
 
 @click.command()
@@ -97,7 +110,7 @@ def _changes(api: Api, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 if event.data:
                     yield event.json()
         except (Unreachable, Refused) as error:
-            is_passing = isinstance(error, Unreachable) or error.status == httpx.codes.SERVICE_UNAVAILABLE
+            is_passing = isinstance(error, Unreachable) or error.status in _PASSING
             if not last_id or not is_passing:
                 raise
         time.sleep(RECONNECT_SECONDS)

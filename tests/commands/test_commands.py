@@ -143,6 +143,27 @@ def test_history_shows_who_why_and_what_and_restore_undoes_it(cli: Cli, tenant: 
     assert cli.json("history", tenant)[0]["reason"] == "it was needed"
 
 
+def test_history_goes_across_tenants_and_takes_filters(cli: Cli, tenant: str, shared_api: Api) -> None:
+    other, subject = shared_api.new_tenant(), f"{tenant}@example.com"
+    for slug in (tenant, other):
+        path = f"/v1/tenants/{slug}/policies/default/origins"
+        answer = shared_api.http.post(path, json={"pattern": ORIGIN}, headers={"Corspolicy-Subject": subject})
+        assert answer.status_code == 201
+
+    def tenants(*arguments: str) -> list[str]:
+        return [change["tenant"] for change in cli.json("history", *arguments, "--actor", subject)]
+
+    assert tenants() == tenants("--action", "origin.add", "--since", "1h") == [other, tenant]
+    assert tenants(tenant) == [tenant]
+    assert tenants("--until", "1h") == tenants("--action", "tenant.put") == []
+    assert tenants("--since", "2026-01-01 00:00+02:00", "--limit", "1") == [other]
+    assert {change["tenant"] for change in cli.json("history")} >= {tenant, other}
+    assert cli.ok("history", tenant, "--until", "1h") == "There are no such changes.\n"
+    unknown = cli("history", "no-such-tenant")
+    assert unknown.exit_code == 1
+    assert "There is no tenant 'no-such-tenant'" in unknown.output
+
+
 def test_a_restore_that_takes_origins_away_is_confirmed_by_a_person_or_by_an_option(cli: Cli, tenant: str) -> None:
     empty = cli.json("tenants", "show", tenant)["revision"]
     cli.ok("origins", "add", tenant, ORIGIN)
