@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncpg
 from redis.asyncio import Redis
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from corspolicy.connection import connect
 
 Session = AsyncSession
 Sessions = async_sessionmaker[Session]
+
+# What PostgreSQL and the way to it may raise, through SQLAlchemy and where its driver is used directly.
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30

@@ -7,12 +7,10 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from policy_service.callers import Caller
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.service import change_tenant
-from policy_service.database import Sessions
+from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.problems import ErrorItem, Problem
 from policy_service.requests import Precondition
 from policy_service.tenants import store
@@ -32,7 +30,7 @@ async def expire_forever(sessions: Sessions, interval: float) -> None:
         try:
             await _expire_all(sessions)
             has_failed = False
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             level = logging.DEBUG if has_failed else logging.WARNING
             logger.log(level, "expired origins are not removed, which is tried again: %s", type(error).__name__)
             has_failed = True

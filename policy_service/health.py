@@ -8,10 +8,10 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from policy_service.access import RedisOf, SessionsOf
 from policy_service.changes import store
+from policy_service.database import DATABASE_ERRORS
 from policy_service.publisher import Publisher
 
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -50,7 +50,7 @@ async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, respons
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), sessions() as session:
             unpublished = await store.count_unpublished(session)
-    except (SQLAlchemyError, OSError):
+    except DATABASE_ERRORS:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):

@@ -16,19 +16,17 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, TERM, Envelope
 from policy_service.callers import EVERYTHING
 from policy_service.changes import store as changes
-from policy_service.database import CONNECT_TIMEOUT_SECONDS
+from policy_service.database import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS
 from policy_service.models import TERMS, Publication
 from policy_service.publishing import history_of, is_held, to_envelope
 from policy_service.tenants import store as tenants
@@ -134,7 +132,7 @@ class Publisher:
                         began_at = time.monotonic()
                         await self._lead(connection)
                         return
-                except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
+                except (*DATABASE_ERRORS, RedisError) as error:
                     self.state = f"waiting: {type(error).__name__}"
                     level = logging.WARNING if failures == 0 else logging.DEBUG
                     logger.log(level, "publishing is interrupted, nothing is lost: %s", error)

@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import click
 import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError
 
 from policy_service import migrate
 from policy_service.callers import Caller
-from policy_service.database import create_engine, create_sessions
+from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
 from policy_service.embedded import EmbeddedError
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey
@@ -92,7 +91,7 @@ def _database_errors() -> Iterator[None]:
         yield
     except ProgrammingError as error:
         raise click.ClickException("the database is not up to date: run `corspolicy migrate` first") from error
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError, OSError) as error:
+    except (*DATABASE_ERRORS, CommandError) as error:
         raise click.ClickException(f"the database can't be used: {error}") from error
 
 

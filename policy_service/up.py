@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import asyncpg
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
 from policy_service import embedded, migrate
 from policy_service.callers import Caller
 from policy_service.changes.request import ChangeRequest
-from policy_service.database import create_engine, create_sessions
+from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
 from policy_service.demo.api import TENANT
 from policy_service.embedded import EmbeddedError, Family
 from policy_service.keys import service as keys
@@ -78,7 +76,7 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
         try:
             migrate.upgrade(settings.database_url)
             new_key = asyncio.run(_prepare(settings, demo=demo))
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError, OSError) as error:
+        except (*DATABASE_ERRORS, CommandError) as error:
             raise EmbeddedError(f"the database can't be used: {error}") from error
         if new_key is not None:
             _write_secret(data / "admin.key", new_key)

@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 
 import anyio
-from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
@@ -24,7 +23,7 @@ from policy_service.callers import Authenticate, Caller
 from policy_service.changes import store
 from policy_service.changes.history import read_number, shown
 from policy_service.changes.store import Filters
-from policy_service.database import Sessions
+from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.problems import Problem
 
 POLL_SECONDS = 1.0
@@ -128,5 +127,5 @@ class Streams:
                     await stopping.wait()
         except Problem as problem:
             logger.info("a stream of changes ends: %s", problem.detail)
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             logger.warning("a stream of changes ends, to be taken up again: %s", type(error).__name__)

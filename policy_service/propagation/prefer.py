@@ -10,10 +10,10 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as Dependency
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import SQLAlchemyError
 
 from policy_service.access import CallerOf
 from policy_service.callers import Scope
+from policy_service.database import DATABASE_ERRORS
 from policy_service.idempotency.route import IdempotentRoute
 from policy_service.problems import Problem
 from policy_service.propagation.schemas import Propagation
@@ -102,7 +102,7 @@ class ChangeRoute(IdempotentRoute):
             revision = int(answer.headers["etag"].strip('"'))
             try:
                 propagation = await propagations.read(preference.scope, revision, preference.seconds)
-            except (Problem, SQLAlchemyError, OSError):
+            except (Problem, *DATABASE_ERRORS):
                 # The change is made, and no error of waiting may hide that: a preference may be left unmet.
                 return answer
             return _with_propagation(answer, revision, propagation, preference)

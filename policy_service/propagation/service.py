@@ -19,11 +19,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from corspolicy.status import MAX_REPORTED_REJECTIONS
 from policy_service.callers import EVERYTHING, Scope
-from policy_service.database import Sessions
+from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.fleet.schemas import Reported
 from policy_service.problems import Problem
 from policy_service.propagation import preflights, store
@@ -141,7 +140,7 @@ class Propagations:
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
                 while not _is_ending():
-                    with suppress(RedisError, SQLAlchemyError, OSError):
+                    with suppress(RedisError, *DATABASE_ERRORS):
                         return await self._lookout.look(revision)
         return None
 
