@@ -71,13 +71,13 @@ def _origins(old: list[Entry], new: list[Entry]) -> Iterator[Difference]:
             words = f"{pattern} no longer admitted"
             yield Difference(words=words, op="remove", field=field, before=before.model_dump(mode="json"))
     for pattern, after in afters.items():
-        data = after.model_dump(mode="json")
         if pattern not in befores:
             until = "" if after.expires_at is None else f" until {_time(after.expires_at)}"
-            yield Difference(words=f"{pattern} admitted{until}", op="add", field=field, after=data)
+            words, data = f"{pattern} admitted{until}", after.model_dump(mode="json")
+            yield Difference(words=words, op="add", field=field, after=data)
         elif befores[pattern] != after:
             words = f"{pattern}: {_what_changed(befores[pattern], after)}"
-            before_data = befores[pattern].model_dump(mode="json")
+            before_data, data = befores[pattern].model_dump(mode="json"), after.model_dump(mode="json")
             yield Difference(words=words, op="replace", field=field, before=before_data, after=data)
     yield from _order(field, befores, afters)
 
@@ -108,5 +108,6 @@ def _names(field: str, old: list[str], new: list[str]) -> Iterator[Difference]:
 
 
 def _order(field: str, befores: Mapping[str, object], afters: Mapping[str, object]) -> Iterator[Difference]:
-    if [name for name in befores if name in afters] != [name for name in afters if name in befores]:
+    # Beside what comes or goes it is not worth a word: nothing is decided by it.
+    if befores.keys() == afters.keys() and list(befores) != list(afters):
         yield Difference(words=f"{field} in another order", op="reorder", field=field)

@@ -27,6 +27,8 @@ from policy_service.commands.output import echo_json, output_option, plain
 from policy_service.commands.propagation import wait_option
 
 RECONNECT_SECONDS = 2.0
+# Of a change in a list; one change alone is shown whole.
+MAX_LISTED = 10
 _PASSING = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
 
@@ -53,7 +55,8 @@ def history(tenant: str | None, revision: int | None, limit: int, output: str, *
     if output == "json":
         echo_json(found if revision is None else found[0])
     else:
-        click.echo("\n\n".join(map(_text, found)) or "There are no such changes.")
+        most = MAX_LISTED if revision is None else None
+        click.echo("\n\n".join(_text(change, most) for change in found) or "There are no such changes.")
 
 
 def _newest(api: Api, path: str, limit: int, **query: str) -> list[dict[str, Any]]:
@@ -116,13 +119,14 @@ def _changes(api: Api, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         time.sleep(RECONNECT_SECONDS)
 
 
-def _text(change: Mapping[str, Any]) -> str:
+def _text(change: Mapping[str, Any], most: int | None = MAX_LISTED) -> str:
     by = change["actor"] + (f" for {change['subject']}" if change["subject"] else "")
     heading = f"{change['revision']}  {change['changed_at']}  {change['tenant']}  {change['action']}  by {by}"
     why = [f"    why: {change['reason']}"] if change["reason"] else []
-    return "\n".join(map(plain, (heading, *why, *_differences(change))))
+    return "\n".join(map(plain, (heading, *why, *_differences(change, most))))
 
 
-def _differences(change: Mapping[str, Any]) -> list[str]:
-    more = [f"    and {change['omitted']} more"] if change["omitted"] else []
-    return [*(plain(f"    {item['words']}") for item in change["difference"]), *more]
+def _differences(change: Mapping[str, Any], most: int | None = None) -> list[str]:
+    lines = [plain(f"    {item['words']}") for item in change["difference"][:most]]
+    omitted = len(change["difference"]) - len(lines) + change["omitted"]
+    return [*lines, f"    and {omitted:,} more"] if omitted else lines

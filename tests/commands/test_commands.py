@@ -164,6 +164,16 @@ def test_history_goes_across_tenants_and_takes_filters(cli: Cli, tenant: str, sh
     assert "There is no tenant 'no-such-tenant'" in unknown.output
 
 
+def test_a_large_change_is_cut_short_in_a_list_and_shown_whole_by_its_revision(cli: Cli, shared_api: Api) -> None:
+    tenant = shared_api.new_tenant()
+    origins = [f"https://{number}.example.com" for number in range(130)]
+    revision = shared_api.put_policy(tenant, {"allow_origins": origins}).json()["revision"]
+    listed = cli.ok("history", tenant, "--limit", "1").splitlines()[1:]
+    assert listed == [*(f"    {origin} admitted" for origin in origins[:10]), "    and 120 more"]
+    whole = cli.ok("history", tenant, str(revision)).splitlines()[1:]
+    assert whole == [f"    {origin} admitted" for origin in origins]
+
+
 def test_a_restore_that_takes_origins_away_is_confirmed_by_a_person_or_by_an_option(cli: Cli, tenant: str) -> None:
     empty = cli.json("tenants", "show", tenant)["revision"]
     cli.ok("origins", "add", tenant, ORIGIN)

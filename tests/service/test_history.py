@@ -113,6 +113,8 @@ def test_another_order_is_a_difference_and_the_same_again_is_no_change(api: Api)
     changes = _of(api, tenant)
     assert len(changes) == 3
     assert _words(changes[0]) == ["allow_origins in another order"]
+    api.put_policy(tenant, {"allow_origins": [A, "https://c.example.com", B]})
+    assert _words(_of(api, tenant)[0]) == ["https://c.example.com admitted"]
 
 
 def test_a_change_tells_who_when_for_whom_and_why(api: Api) -> None:
