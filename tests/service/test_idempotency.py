@@ -79,7 +79,7 @@ def test_a_key_of_another_request_is_refused_and_nothing_is_done(service: Proces
     for another, body in (
         (path, {"pattern": "https://b.example.com"}),
         (f"/v1/tenants/{other}/policies/default/origins", ORIGIN),
-        (f"{path}?x=1", ORIGIN),
+        (f"{path}?confirm=true", ORIGIN),
         ("/v1/keys", {"role": "reader"}),
     ):
         problem(api.http.post(another, json=body, headers=headers), 422, "idempotency-key-reused")
