@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from policy_service.problems import Problem
 
 MAX_PAGE = 500
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 async def _read_body(request: Request) -> bytes:
@@ -70,7 +74,11 @@ class Precondition:
             raise Problem(HTTPStatus.PRECONDITION_FAILED, "stale", detail, headers={"ETag": etag(revision)})
 
 
-def _precondition(if_match: Annotated[str | None, Header()] = None) -> Precondition:
+def _precondition(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="the ETag that you read, or `*` to overwrite anything")
+    ] = None,
+) -> Precondition:
     return Precondition(if_match)
 
 
@@ -79,11 +87,23 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="how many items at m
 Cursor = Annotated[str | None, Query(max_length=400, description="next_cursor of the page before")]
 
 
+def _as_text(value: Any) -> Any:
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise ValueError("a time such as 2099-01-31T12:00:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("there is no such moment in UTC") from error
+
+
+# Of numbers it would be guessed whether they are seconds.
+Instant = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_utc)]
+
+
 def etag(revision: int) -> str:
     """The entity tag of a document: its revision."""
     return f'"{revision}"'
-
-
-def body_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI of a body that is read as JSON values, so that all its problems can be told at once."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
-from pydantic import AfterValidator, AwareDatetime, ValidationError
+from pydantic import ValidationError
 
 from policy_service.access import AuthenticateOf, CallerOf, ChangeRequestOf, SessionsOf, StreamsOf
 from policy_service.changes import history
 from policy_service.changes.schemas import MAX_REVISION, ChangePage, DryRun, Restore, Restored, ShownRevision
 from policy_service.changes.store import Filters
-from policy_service.problems import PROBLEM_RESPONSES, validation_problem
+from policy_service.examples import STREAM
+from policy_service.openapi import body_schema, problems
+from policy_service.problems import validation_problem
 from policy_service.propagation.prefer import ChangeRoute
-from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
+from policy_service.requests import Cursor, Instant, JsonBody, Limit, etag
 
-router = APIRouter(prefix="/v1", tags=["history"], responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
+router = APIRouter(prefix="/v1", tags=["history"], route_class=ChangeRoute)
 
 EVENT_STREAM = "text/event-stream"
-
-
-def _in_utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("that time is in no year") from error
 
 
 def _text(description: str) -> Any:
@@ -33,7 +27,6 @@ def _text(description: str) -> Any:
     return Query(max_length=200, pattern=r"^[^\x00]*$", description=description)
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Revision = Annotated[int, Path(ge=1, le=MAX_REVISION)]
 
 
@@ -64,8 +57,9 @@ async def get_change(sessions: SessionsOf, caller: CallerOf, tenant: str, revisi
 @router.post(
     "/tenants/{tenant}/restore",
     operation_id="restore_tenant",
-    openapi_extra=body_schema(Restore.model_json_schema()),
+    openapi_extra=body_schema(Restore),
     response_model=Restored | DryRun,
+    responses=problems(412, 428),
 )
 async def restore_tenant(
     sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
@@ -87,7 +81,7 @@ async def restore_tenant(
     "/changes",
     operation_id="list_changes",
     response_model=ChangePage,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": STREAM}}}},
 )
 async def list_changes(
     sessions: SessionsOf,
@@ -98,7 +92,7 @@ async def list_changes(
     cursor: Cursor = None,
     limit: Limit = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
-    last_event_id: Annotated[str | None, Header(description="where a stream was left")] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description="where a stream was left")] = None,
 ) -> Any:
     """What was changed in all tenants that the key may see, the newest first.
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +16,7 @@ from pydantic import (
 from corspolicy.decision import Reason
 from policy_service.changes.schemas import MAX_REVISION
 from policy_service.policies.schemas import POLICY_BODY
+from policy_service.requests import Instant
 
 MAX_LINES = 100
 MAX_PASTED_CHARACTERS = 16_384
@@ -30,18 +28,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _as_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("there is no such moment in UTC") from error
-
-
 _LINES = {"type": "array", "items": {"type": "string"}}
 Values = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [{"type": "string"}, _LINES]})]
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 
 
 class Question(BaseModel):
@@ -50,12 +38,14 @@ class Question(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "example": {
-                "tenant": "acme",
-                "service": "billing",
-                "method": "OPTIONS",
-                "headers": {"Origin": "https://app.acme.com", "Access-Control-Request-Method": "PUT"},
-            }
+            "examples": [
+                {
+                    "tenant": "acme",
+                    "service": "billing",
+                    "method": "OPTIONS",
+                    "headers": {"Origin": "https://app.acme.com", "Access-Control-Request-Method": "PUT"},
+                }
+            ]
         },
     )
 
@@ -79,10 +69,10 @@ class Question(BaseModel):
         strict=True,
         description="decide as things stood at this revision of the tenant, instead of now",
     )
-    draft: Annotated[Any, WithJsonSchema(POLICY_BODY)] = Field(
+    draft: Annotated[Any, WithJsonSchema({"anyOf": [POLICY_BODY, {"type": "null"}]})] = Field(
         default=None, description="decide as if this were the policy of the service, written as for PUT but not saved"
     )
-    at: Moment | None = Field(default=None, description="decide at this moment, for entries that expire")
+    at: Instant | None = Field(default=None, description="decide at this moment, for entries that expire")
 
     @model_validator(mode="after")
     def _one_request(self) -> Self:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
 from corspolicy.names import is_slug
 from policy_service.callers import Role
+from policy_service.requests import Instant
 
 MAX_TENANTS = 100
 DEFAULT_GRACE = timedelta(days=1)
@@ -32,12 +33,12 @@ def _check_printable(value: str) -> str:
 def _check_future(value: datetime) -> datetime:
     if not datetime.now(UTC) < value < LAST_TIME:
         raise ValueError("a time in the future, and before the year 3000, such as 2099-01-31T12:00:00Z")
-    return value.astimezone(UTC)
+    return value
 
 
 Slug = Annotated[StrictStr, AfterValidator(_check_slug)]
 Description = Annotated[StrictStr, Field(max_length=200), AfterValidator(_check_printable)]
-Future = Annotated[AwareDatetime, AfterValidator(_check_future)]
+Future = Annotated[Instant, AfterValidator(_check_future)]
 
 
 class NewKey(BaseModel):
@@ -46,7 +47,9 @@ class NewKey(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "example": {"role": "tenant", "tenants": ["acme"], "may_write": True, "description": "Acme's back office"}
+            "examples": [
+                {"role": "tenant", "tenants": ["acme"], "may_write": True, "description": "Acme's back office"}
+            ]
         },
     )
 
@@ -73,7 +76,7 @@ class NewKey(BaseModel):
 class Rotation(BaseModel):
     """How a key is replaced."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"grace_seconds": 3600}})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"grace_seconds": 3600}]})
 
     grace_seconds: int = Field(
         default=int(DEFAULT_GRACE.total_seconds()),
