@@ -19,6 +19,7 @@ from policy_service.changes.request import ChangeRequest
 from policy_service.changes.stream import Streams
 from policy_service.database import Sessions
 from policy_service.keys.authentication import Authenticator
+from policy_service.openapi import printable
 from policy_service.problems import MAX_ERRORS, ErrorItem, Problem
 from policy_service.requests import IfMatch
 from policy_service.settings import Settings
@@ -71,7 +72,11 @@ async def _caller(
     authenticate: AuthenticateOf,
     subject: Annotated[
         str | None,
-        Header(alias="Corspolicy-Subject", description="for whom you act, such as a user of yours: for the history"),
+        Header(
+            alias="Corspolicy-Subject",
+            description="for whom you act, such as a user of yours: for the history",
+            json_schema_extra=printable(MAX_SUBJECT_LENGTH),
+        ),
     ] = None,
 ) -> Caller:
     caller = await authenticate()
@@ -113,7 +118,11 @@ async def _change_request(
     if_match: IfMatch,
     reason: Annotated[
         str | None,
-        Header(alias="Corspolicy-Reason", description="why, for the history; UTF-8, percent-encoded where need be"),
+        Header(
+            alias="Corspolicy-Reason",
+            description="why, for the history; UTF-8, percent-encoded where need be",
+            json_schema_extra=printable(),
+        ),
     ] = None,
     dry_run: Annotated[bool, Query(description="write nothing: answer what the change would do")] = False,
     confirm: Annotated[

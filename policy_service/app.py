@@ -21,6 +21,7 @@ from policy_service.fleet import routes as fleet
 from policy_service.idempotency.cleaning import clean_forever
 from policy_service.keys import routes as keys
 from policy_service.keys.authentication import Authenticator
+from policy_service.openapi import DocumentedApp
 from policy_service.policies import routes as policies
 from policy_service.problems import install_problem_handlers
 from policy_service.propagation import routes as propagation
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                     await engine.dispose()
 
     # Only pages that load nothing from elsewhere: /openapi.json, but none of the framework's documentation pages.
-    app = FastAPI(
+    app = DocumentedApp(
         title="corspolicy",
         summary="Centrally managed CORS policies",
         version=version("corspolicy-service"),

@@ -35,13 +35,15 @@ class Readiness(BaseModel):
     unpublished: int | None = Field(description="changes that Redis may not have yet")
 
 
-@router.get("/livez", operation_id="livez")
+@router.get("/livez", operation_id="check_liveness")
 async def livez() -> Alive:
     """Answers while the process does."""
     return Alive()
 
 
-@router.get("/readyz", operation_id="readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
+@router.get(
+    "/readyz", operation_id="check_readiness", responses={503: {"model": Readiness, "description": "Not ready"}}
+)
 async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, response: Response) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
     publisher: Publisher = request.app.state.publisher

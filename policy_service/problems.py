@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -81,14 +80,6 @@ class Problem(Exception):
         # json.dumps escapes what is not ASCII: a lone surrogate quoted from a request cannot be encoded otherwise.
         content = json.dumps(body.model_dump(exclude_none=True))
         return Response(content, self.status, self.headers, "application/problem+json")
-
-
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
-    }
-}
 
 
 def validation_problem(error: RequestValidationError | ValidationError) -> Problem:

@@ -80,7 +80,11 @@ class Precondition:
             raise Problem(HTTPStatus.PRECONDITION_FAILED, "stale", detail, headers={"ETag": etag(revision)})
 
 
-async def _precondition(if_match: Annotated[str | None, Header()] = None) -> Precondition:
+async def _precondition(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="the ETag that you read, or `*` to overwrite anything")
+    ] = None,
+) -> Precondition:
     return Precondition(if_match)
 
 
@@ -92,8 +96,3 @@ Cursor = Annotated[str | None, Query(max_length=400, description="next_cursor of
 def etag(revision: int) -> str:
     """The entity tag of a document: its revision."""
     return f'"{revision}"'
-
-
-def body_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI of a body that is read as JSON values, so that all its problems can be told at once."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

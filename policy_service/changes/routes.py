@@ -11,12 +11,14 @@ from policy_service.access import AuthenticateOf, CallerOf, ChangeRequestOf, Ses
 from policy_service.changes import history
 from policy_service.changes.schemas import MAX_REVISION, ChangePage, DryRun, Restore, Restored, ShownRevision
 from policy_service.changes.store import Filters
+from policy_service.examples import STREAM
 from policy_service.instants import Instant
-from policy_service.problems import PROBLEM_RESPONSES, validation_problem
+from policy_service.openapi import body_schema, problems
+from policy_service.problems import validation_problem
 from policy_service.propagation.prefer import ChangeRoute
-from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
+from policy_service.requests import Cursor, JsonBody, Limit, etag
 
-router = APIRouter(prefix="/v1", tags=["history"], responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
+router = APIRouter(prefix="/v1", tags=["history"], route_class=ChangeRoute)
 
 EVENT_STREAM = "text/event-stream"
 
@@ -56,8 +58,9 @@ async def get_change(sessions: SessionsOf, caller: CallerOf, tenant: str, revisi
 @router.post(
     "/tenants/{tenant}/restore",
     operation_id="restore_tenant",
-    openapi_extra=body_schema(Restore.model_json_schema()),
+    openapi_extra=body_schema(Restore),
     response_model=Restored | DryRun,
+    responses=problems(412, 428),
 )
 async def restore_tenant(
     sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
@@ -79,7 +82,7 @@ async def restore_tenant(
     "/changes",
     operation_id="list_changes",
     response_model=ChangePage,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": STREAM}}}},
 )
 async def list_changes(
     sessions: SessionsOf,
@@ -90,7 +93,7 @@ async def list_changes(
     cursor: Cursor = None,
     limit: Limit = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
-    last_event_id: Annotated[str | None, Header(description="where a stream was left")] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description="where a stream was left")] = None,
 ) -> Any:
     """What was changed in all tenants that the key may see, the newest first.
 

@@ -80,6 +80,6 @@ class ChangePage(BaseModel):
 class Restore(BaseModel):
     """Which document is wanted back."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"example": {"revision": 5}})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"revision": 5}]})
 
     revision: int = Field(ge=1, le=MAX_REVISION, description="one of the tenant's, as the history shows it")

@@ -8,13 +8,19 @@ from pydantic import ValidationError
 from policy_service.access import CallerOf, SessionsOf
 from policy_service.decisions import service
 from policy_service.decisions.schemas import Answer, Question
-from policy_service.problems import PROBLEM_RESPONSES, validation_problem
-from policy_service.requests import JsonBody, body_schema
+from policy_service.openapi import body_schema, problems
+from policy_service.problems import validation_problem
+from policy_service.requests import JsonBody
 
-router = APIRouter(prefix="/v1/decisions", tags=["decisions"], responses=PROBLEM_RESPONSES)
+router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
 
-@router.post("", operation_id="explain", openapi_extra=body_schema(Question.model_json_schema()))
+@router.post(
+    "",
+    operation_id="explain",
+    openapi_extra=body_schema(Question),
+    responses=problems(404),
+)
 async def explain(sessions: SessionsOf, caller: CallerOf, body: JsonBody) -> Answer:
     """What every service would do with a request, why, and with which headers."""
     try:

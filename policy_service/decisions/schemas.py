@@ -38,12 +38,14 @@ class Question(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "example": {
-                "tenant": "acme",
-                "service": "billing",
-                "method": "OPTIONS",
-                "headers": {"Origin": "https://app.acme.com", "Access-Control-Request-Method": "PUT"},
-            }
+            "examples": [
+                {
+                    "tenant": "acme",
+                    "service": "billing",
+                    "method": "OPTIONS",
+                    "headers": {"Origin": "https://app.acme.com", "Access-Control-Request-Method": "PUT"},
+                }
+            ]
         },
     )
 
@@ -67,7 +69,7 @@ class Question(BaseModel):
         strict=True,
         description="decide as things stood at this revision of the tenant, instead of now",
     )
-    draft: Annotated[Any, WithJsonSchema(POLICY_BODY)] = Field(
+    draft: Annotated[Any, WithJsonSchema({"anyOf": [POLICY_BODY, {"type": "null"}]})] = Field(
         default=None, description="decide as if this were the policy of the service, written as for PUT but not saved"
     )
     at: Instant | None = Field(default=None, description="decide at this moment, for entries that expire")

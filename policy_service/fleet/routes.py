@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from policy_service.access import CallerOf, RedisOf, SessionsOf
 from policy_service.fleet import service
 from policy_service.fleet.schemas import Fleet
-from policy_service.problems import PROBLEM_RESPONSES
+from policy_service.openapi import problems
 
-router = APIRouter(prefix="/v1/fleet", tags=["fleet"], responses=PROBLEM_RESPONSES)
+router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
 
 
-@router.get("", operation_id="get_fleet")
+@router.get("", operation_id="get_fleet", responses=problems(403))
 async def get_fleet(sessions: SessionsOf, redis: RedisOf, caller: CallerOf) -> Fleet:
     """The live processes that apply policies, and whether each holds what is published."""
     caller.require_all_tenants()

@@ -20,6 +20,7 @@ from policy_service.access import CallerOf
 from policy_service.database import Sessions, sessions_within
 from policy_service.idempotency import store
 from policy_service.models import KeptAnswer
+from policy_service.openapi import printable
 from policy_service.problems import Problem
 from policy_service.requests import Body
 
@@ -49,7 +50,11 @@ async def _claim(
     body: Body,
     idempotency_key: Annotated[
         str | None,
-        Header(description="any text of yours: the same request with it is done once, also if repeated"),
+        Header(
+            alias=HEADER,
+            description="any text of yours: the same request with it is done once, also if repeated",
+            json_schema_extra=printable(MAX_KEY_LENGTH),
+        ),
     ] = None,
 ) -> None:
     """Raises Problem: 409 while the same is in progress, 422 where the key was used for something else."""

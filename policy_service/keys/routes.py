@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
@@ -11,13 +12,16 @@ from policy_service.access import CallerOf, SessionsOf, SettingsOf
 from policy_service.idempotency.route import IdempotentRoute
 from policy_service.keys import service
 from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
-from policy_service.problems import PROBLEM_RESPONSES, validation_problem
-from policy_service.requests import Cursor, JsonBody, Limit, body_schema
+from policy_service.openapi import body_schema, header, problems
+from policy_service.problems import validation_problem
+from policy_service.requests import Cursor, JsonBody, Limit
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=PROBLEM_RESPONSES, route_class=IdempotentRoute)
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=IdempotentRoute)
+
+_CREATED: dict[int | str, dict[str, Any]] = {201: {"headers": header("Location") | header("Cache-Control")}}
 
 
-@router.get("", operation_id="list_keys")
+@router.get("", operation_id="list_keys", responses=problems(403))
 async def list_keys(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100) -> KeyPage:
     """All keys, also those that ended, the newest first."""
     return await service.page(sessions, cursor, limit, caller)
@@ -27,7 +31,8 @@ async def list_keys(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = Non
     "",
     status_code=HTTPStatus.CREATED,
     operation_id="create_key",
-    openapi_extra=body_schema(NewKey.model_json_schema()),
+    openapi_extra=body_schema(NewKey),
+    responses=_CREATED | problems(403),
 )
 async def create_key(
     sessions: SessionsOf, settings: SettingsOf, caller: CallerOf, body: JsonBody, response: Response
@@ -40,7 +45,7 @@ async def create_key(
     return _created(response, await service.create(sessions, settings.key_pepper, new, caller))
 
 
-@router.get("/{key}", operation_id="get_key")
+@router.get("/{key}", operation_id="get_key", responses=problems(403))
 async def get_key(sessions: SessionsOf, caller: CallerOf, key: str) -> ShownKey:
     """One key, by its id; `self` is the one that you send, which every key may see."""
     return await service.read(sessions, key, caller)
@@ -50,7 +55,8 @@ async def get_key(sessions: SessionsOf, caller: CallerOf, key: str) -> ShownKey:
     "/{key}/rotate",
     status_code=HTTPStatus.CREATED,
     operation_id="rotate_key",
-    openapi_extra=body_schema(Rotation.model_json_schema()),
+    openapi_extra=body_schema(Rotation),
+    responses=_CREATED | problems(403),
 )
 async def rotate_key(
     sessions: SessionsOf, settings: SettingsOf, caller: CallerOf, key: str, body: JsonBody, response: Response
@@ -63,7 +69,13 @@ async def rotate_key(
     return _created(response, await service.rotate(sessions, settings.key_pepper, key, rotation, caller))
 
 
-@router.delete("/{key}", status_code=HTTPStatus.NO_CONTENT, response_class=Response, operation_id="revoke_key")
+@router.delete(
+    "/{key}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    operation_id="revoke_key",
+    responses=problems(403, 409),
+)
 async def revoke_key(sessions: SessionsOf, caller: CallerOf, key: str) -> None:
     """End a key at once and for good. The last admin key can't be revoked."""
     await service.revoke(sessions, key, caller)

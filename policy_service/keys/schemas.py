@@ -47,7 +47,9 @@ class NewKey(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "example": {"role": "tenant", "tenants": ["acme"], "may_write": True, "description": "Acme's back office"}
+            "examples": [
+                {"role": "tenant", "tenants": ["acme"], "may_write": True, "description": "Acme's back office"}
+            ]
         },
     )
 
@@ -74,7 +76,7 @@ class NewKey(BaseModel):
 class Rotation(BaseModel):
     """How a key is replaced."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"grace_seconds": 3600}})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"grace_seconds": 3600}]})
 
     grace_seconds: int = Field(
         default=int(DEFAULT_GRACE.total_seconds()),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
 from policy_service.changes.dry_run import DRY_RUN
 from policy_service.changes.schemas import DryRun
+from policy_service.openapi import body_schema, header, problems
 from policy_service.policies import service as policies
 from policy_service.policies.schemas import (
     ENTRY_BODY,
@@ -19,11 +20,10 @@ from policy_service.policies.schemas import (
     ShownEntry,
     ShownPolicy,
 )
-from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.propagation.prefer import ChangeRoute
-from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
+from policy_service.requests import Cursor, JsonBody, Limit, etag
 
-router = APIRouter(prefix="/v1/tenants/{tenant}/policies", responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
+router = APIRouter(prefix="/v1/tenants/{tenant}/policies", route_class=ChangeRoute)
 
 
 @router.get("", operation_id="list_policies", tags=["policies"])
@@ -32,7 +32,7 @@ async def list_policies(sessions: SessionsOf, caller: CallerOf, tenant: str) -> 
     return await policies.list_policies(sessions, caller.scope, tenant)
 
 
-@router.get("/{service}", operation_id="get_policy", tags=["policies"])
+@router.get("/{service}", operation_id="get_policy", tags=["policies"], responses={200: {"headers": header("ETag")}})
 async def get_policy(
     sessions: SessionsOf, caller: CallerOf, tenant: str, service: str, response: Response
 ) -> ShownPolicy:
@@ -48,7 +48,10 @@ async def get_policy(
     tags=["policies"],
     openapi_extra=body_schema(POLICY_BODY),
     response_model=ShownPolicy | DryRun,
-    responses={201: {"model": ShownPolicy, "description": "Created"}},
+    responses={
+        201: {"model": ShownPolicy, "description": "Created"},
+        **problems(409, 412, 428),
+    },
 )
 async def put_policy(
     sessions: SessionsOf,
@@ -71,7 +74,7 @@ async def put_policy(
     response_class=Response,
     operation_id="delete_policy",
     tags=["policies"],
-    responses=DRY_RUN,
+    responses=DRY_RUN | problems(409, 412, 428),
 )
 async def delete_policy(
     sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, service: str, response: Response
@@ -94,7 +97,10 @@ async def list_origins(
     tags=["origins"],
     openapi_extra=body_schema(ENTRY_BODY),
     response_model=ShownEntry | DryRun,
-    responses={201: {"model": ShownEntry, "description": "Created"}},
+    responses={
+        201: {"model": ShownEntry, "description": "Created", "headers": header("Location")},
+        **problems(412),
+    },
 )
 async def add_origin(
     sessions: SessionsOf,
@@ -118,6 +124,7 @@ async def add_origin(
     tags=["origins"],
     openapi_extra=body_schema(ENTRY_PATCH_BODY),
     response_model=ShownEntry | DryRun,
+    responses=problems(409, 412, 428),
 )
 async def update_origin(
     sessions: SessionsOf,
@@ -140,7 +147,7 @@ async def update_origin(
     response_class=Response,
     operation_id="remove_origin",
     tags=["origins"],
-    responses=DRY_RUN,
+    responses=DRY_RUN | problems(409, 412),
 )
 async def remove_origin(
     sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, service: str, entry: str, response: Response

@@ -94,14 +94,21 @@ _ENTRY_FIELDS: dict[str, Any] = {
     "expires_at": {"type": ["string", "null"], "format": "date-time"},
 }
 ENTRY_BODY: dict[str, Any] = {
+    "title": "NewOrigin",
     "type": "object",
     "required": ["pattern"],
     "properties": {"pattern": {"type": "string"}, **_ENTRY_FIELDS},
-    "example": {"pattern": "https://app.example.com", "note": "the customer's front-end"},
+    "examples": [{"pattern": "https://app.example.com", "note": "the customer's front-end"}],
 }
-ENTRY_PATCH_BODY: dict[str, Any] = {"type": "object", "properties": _ENTRY_FIELDS, "example": {"note": "until May"}}
+ENTRY_PATCH_BODY: dict[str, Any] = {
+    "title": "OriginPatch",
+    "type": "object",
+    "properties": _ENTRY_FIELDS,
+    "examples": [{"note": "until May"}],
+}
 _NAMES = {"type": "array", "items": {"type": "string"}}
 POLICY_BODY: dict[str, Any] = {
+    "title": "Policy",
     "type": "object",
     "properties": {
         "allow_origins": {"type": "array", "items": {"anyOf": [{"type": "string"}, ENTRY_BODY]}},
@@ -113,5 +120,5 @@ POLICY_BODY: dict[str, Any] = {
         "dangerously_allow_insecure_origins": {"type": "boolean", "default": False},
         "dangerously_allow_public_suffixes": {"type": "boolean", "default": False},
     },
-    "example": {"allow_origins": ["https://app.example.com"], "allow_methods": ["PUT"], "max_age": 600},
+    "examples": [{"allow_origins": ["https://app.example.com"], "allow_methods": ["PUT"], "max_age": 600}],
 }

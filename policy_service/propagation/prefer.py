@@ -41,7 +41,9 @@ class _Preference(NamedTuple):
 
 
 async def _prefer(
-    request: Request, caller: CallerOf, prefer: Annotated[list[str] | None, Header(description=_DESCRIPTION)] = None
+    request: Request,
+    caller: CallerOf,
+    prefer: Annotated[list[str] | None, Header(alias="Prefer", description=_DESCRIPTION)] = None,
 ) -> None:
     seconds = _wait(prefer or [])
     if seconds is not None:

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Path, Query, Request
 
 from policy_service.access import CallerOf
 from policy_service.changes.schemas import MAX_REVISION
-from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.propagation.schemas import Propagation
 from policy_service.propagation.service import MAX_WAIT_SECONDS, Propagations
 
-router = APIRouter(prefix="/v1/revisions", tags=["fleet"], responses=PROBLEM_RESPONSES)
+router = APIRouter(prefix="/v1/revisions", tags=["fleet"])
 
 Wait = Annotated[
     int, Query(ge=0, le=MAX_WAIT_SECONDS, description="how many seconds to wait until no process is pending")

@@ -11,10 +11,10 @@ from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
 from policy_service.changes.dry_run import DRY_RUN
 from policy_service.changes.schemas import DryRun
 from policy_service.changes.service import delete_tenant
+from policy_service.openapi import body_schema, header, problems
 from policy_service.policies import whole
-from policy_service.problems import PROBLEM_RESPONSES
 from policy_service.propagation.prefer import ChangeRoute
-from policy_service.requests import Cursor, JsonBody, Limit, body_schema, etag
+from policy_service.requests import Cursor, JsonBody, Limit, etag
 from policy_service.tenants import service
 from policy_service.tenants.schemas import (
     TENANT_BODY,
@@ -25,7 +25,7 @@ from policy_service.tenants.schemas import (
     WrittenTenant,
 )
 
-router = APIRouter(prefix="/v1/tenants", tags=["tenants"], responses=PROBLEM_RESPONSES, route_class=ChangeRoute)
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=ChangeRoute)
 
 Include = Annotated[Literal["policies"] | None, Query(description="`policies` to have them in the answer")]
 
@@ -43,7 +43,7 @@ async def list_tenants(
     status_code=HTTPStatus.CREATED,
     operation_id="create_tenant",
     openapi_extra=body_schema(TENANT_BODY),
-    responses=DRY_RUN,
+    responses={**DRY_RUN, 201: {"headers": header("Location")}},
 )
 async def create_tenant(
     sessions: SessionsOf, asked: ChangeRequestOf, body: JsonBody, response: Response
@@ -55,7 +55,7 @@ async def create_tenant(
     return tenant
 
 
-@router.get("/{tenant}", operation_id="get_tenant")
+@router.get("/{tenant}", operation_id="get_tenant", responses={200: {"headers": header("ETag")}})
 async def get_tenant(
     sessions: SessionsOf, caller: CallerOf, tenant: str, response: Response, include: Include = None
 ) -> ShownTenant:
@@ -70,7 +70,10 @@ async def get_tenant(
     operation_id="put_tenant",
     openapi_extra=body_schema(WHOLE_TENANT_BODY),
     response_model=WrittenTenant | DryRun,
-    responses={201: {"model": WrittenTenant, "description": "Created"}},
+    responses={
+        201: {"model": WrittenTenant, "description": "Created"},
+        **problems(409, 412, 428),
+    },
 )
 async def put_tenant(
     sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
@@ -90,6 +93,7 @@ async def put_tenant(
     operation_id="update_tenant",
     openapi_extra=body_schema(TENANT_PATCH_BODY),
     response_model=ShownTenant | DryRun,
+    responses=problems(412, 428),
 )
 async def update_tenant(
     sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
@@ -105,7 +109,7 @@ async def update_tenant(
     status_code=HTTPStatus.NO_CONTENT,
     response_class=Response,
     operation_id="delete_tenant",
-    responses=DRY_RUN,
+    responses=DRY_RUN | problems(409, 412, 428),
 )
 async def delete(sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, response: Response) -> None:
     """Delete a tenant and all its policies: nothing is granted to it any more. The ETag is the deletion's revision."""

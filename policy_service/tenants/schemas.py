@@ -64,6 +64,7 @@ class TenantPage(BaseModel):
 
 _NAME: dict[str, Any] = {"type": "string", "maxLength": 200}
 TENANT_BODY: dict[str, Any] = {
+    "title": "NewTenant",
     "type": "object",
     "required": ["tenant"],
     "additionalProperties": False,
@@ -71,17 +72,19 @@ TENANT_BODY: dict[str, Any] = {
         "tenant": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
         "name": _NAME,
     },
-    "example": {"tenant": "acme", "name": "Acme Corporation"},
+    "examples": [{"tenant": "acme", "name": "Acme Corporation"}],
 }
 TENANT_PATCH_BODY: dict[str, Any] = {
+    "title": "TenantPatch",
     "type": "object",
     "additionalProperties": False,
     "properties": {"name": _NAME},
-    "example": {"name": "Acme Corporation"},
+    "examples": [{"name": "Acme Corporation"}],
 }
 WHOLE_TENANT_BODY: dict[str, Any] = {
+    "title": "WholeTenant",
     "type": "object",
     "required": ["policies"],
     "properties": {"name": _NAME, "policies": {"type": "object", "additionalProperties": POLICY_BODY}},
-    "example": {"name": "Acme Corporation", "policies": {"default": {"allow_origins": ["https://app.acme.com"]}}},
+    "examples": [{"name": "Acme Corporation", "policies": {"default": {"allow_origins": ["https://app.acme.com"]}}}],
 }

@@ -32,8 +32,10 @@ def operations(service: Process) -> list[Operation]:
     found = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            content = operation.get("requestBody", {}).get("content", {"application/json": {"schema": {}}})
-            example = content["application/json"]["schema"].get("example")
+            example = None
+            if "requestBody" in operation:
+                reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+                example = document["components"]["schemas"][reference.rpartition("/")[2]]["examples"][0]
             found.append(Operation(method.upper(), path, example, operation["operationId"]))
     assert len(found) >= 16
     return found
