@@ -10,6 +10,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -82,10 +83,15 @@ class Problem(Exception):
         return Response(content, self.status, self.headers, "application/problem+json")
 
 
+def message_of(item: ErrorDetails) -> str:
+    """What pydantic found wrong with one value; in the words of the check itself, where it is ours."""
+    return str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
+
+
 def validation_problem(error: RequestValidationError | ValidationError) -> Problem:
     """What pydantic found wrong with a request."""
     errors = [
-        ErrorItem(code=item["type"], pointer=json_pointer(*item["loc"]), detail=item["msg"])
+        ErrorItem(code=item["type"], pointer=json_pointer(*item["loc"]), detail=message_of(item))
         for item in error.errors()[:MAX_ERRORS]
     ]
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid: see errors.", errors)

@@ -20,7 +20,7 @@ from policy_service.database import DATABASE_ERRORS, create_engine, create_sessi
 from policy_service.embedded import EmbeddedError
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey
-from policy_service.problems import Problem
+from policy_service.problems import Problem, message_of
 from policy_service.settings import Settings
 from policy_service.up import up
 
@@ -70,7 +70,7 @@ def create_key(values: Mapping[str, Any]) -> str:
         with _database_errors():
             return asyncio.run(_create_key(_settings(), new))
     except ValidationError as error:
-        raise click.ClickException("\n".join(item["msg"] for item in error.errors())) from error
+        raise click.ClickException("\n".join(map(message_of, error.errors()))) from error
     except Problem as problem:
         details = [problem.detail, *(item.detail for item in problem.errors)]
         raise click.ClickException("\n".join(details)) from problem
@@ -103,5 +103,5 @@ def _settings() -> Settings:
 
 
 def _not_valid(error: ValidationError) -> click.ClickException:
-    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
+    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()]
     return click.ClickException("settings are missing or not valid:\n" + "\n".join(lines))

@@ -225,7 +225,7 @@ def test_missing_wheel(data: Path, database_url: str, wheel: str, server: str) -
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://localhost/x", "CORSPOLICY_DATABASE_URL: Value error, a PostgreSQL URL starts with postgresql://"),
+        ("mysql://localhost/x", "CORSPOLICY_DATABASE_URL: a PostgreSQL URL starts with postgresql://"),
         ("postgresql://127.0.0.1:1/x", "Error: the database can't be used: "),
     ],
 )
