@@ -76,7 +76,9 @@ class Precondition:
         if self._value is None or self._value.strip() == "*":
             return
         if etag(revision) not in [tag.strip() for tag in self._value.split(",")]:
-            detail = f"The document was changed since you read it: it is at {etag(revision)}. Read it and try again."
+            detail = (
+                f"If-Match names another revision: it is {etag(revision)} now. Read it, and send its ETag as it is."
+            )
             raise Problem(HTTPStatus.PRECONDITION_FAILED, "stale", detail, headers={"ETag": etag(revision)})
 
 
