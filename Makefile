@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/corspolicy up --demo
 
 test: check
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check .
