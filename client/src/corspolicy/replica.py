@@ -49,6 +49,8 @@ class Replica:
         self._services = services
         self._denied = denied
         self._started_at = time.time()
+        # Once: it is looked up in the installed files.
+        self._version = version("corspolicy")
         self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._cache = Cache(options.capacity)
         self._feed = Feed(options.redis_url, self._cache, self._report)
@@ -167,7 +169,7 @@ class Replica:
             id=self._id,
             host=socket.gethostname(),
             process=os.getpid(),
-            version=version("corspolicy"),
+            version=self._version,
             services=sorted(self._services),
             started_at=self._started_at,
             ready=status.ready,
