@@ -30,6 +30,7 @@ from policy_service.database import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS
 from policy_service.models import TERMS, Publication
 from policy_service.publishing import history_of, is_held, to_envelope
 from policy_service.tenants import store as tenants
+from policy_service.tenants.schemas import StoredDocument
 
 LEADER_LOCK = 0x636F7273  # "cors"
 STANDBY_SECONDS = 1.0
@@ -240,7 +241,8 @@ class Publisher:
 
 def _envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:
     try:
-        return to_envelope(tenant, revision, stored)
+        document = None if stored is None else StoredDocument.model_validate(stored)
+        return to_envelope(tenant, revision, document)
     except ValueError:
         # It must not hold up all others. Clients refuse it, keep what they have of this tenant, and report that.
         logger.exception("the document of tenant %s at revision %d can't be read", tenant, revision)

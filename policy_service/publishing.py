@@ -15,13 +15,12 @@ class TooLarge(ValueError):
     """A document that clients would refuse for its size."""
 
 
-def to_document(tenant: str, revision: int, stored: dict[str, Any]) -> Document:
+def to_document(tenant: str, revision: int, stored: StoredDocument) -> Document:
     """What clients apply: the policies without notes and authors."""
-    policies = StoredDocument.model_validate(stored).policies
-    return Document(tenant, revision, {service: policy.to_policy() for service, policy in policies.items()})
+    return Document(tenant, revision, {service: policy.to_policy() for service, policy in stored.policies.items()})
 
 
-def to_envelope(tenant: str, revision: int, stored: dict[str, Any] | None) -> bytes:
+def to_envelope(tenant: str, revision: int, stored: StoredDocument | None) -> bytes:
     """What stands in Redis; a deletion where there is no document. Raises TooLarge."""
     payload = None if stored is None else to_document(tenant, revision, stored).to_bytes()
     if payload is not None and len(payload) > MAX_BYTES:

@@ -139,7 +139,7 @@ async def _settle(
     if after is not None:
         stored = after.model_dump(mode="json")
         check_limits(asked.caller.limits, before or StoredDocument(), after)
-        _require_publishable(row.slug, row.revision, stored)
+        _require_publishable(row.slug, row.revision, after)
     difference = list(compare(before, after))
     shown, omitted = difference[:MAX_DIFFERENCE], len(difference[MAX_DIFFERENCE:])
     lost = [] if asked.is_confirmed else losses(before, after, datetime.now(UTC))
@@ -180,7 +180,7 @@ async def _settle(
     return changed._replace(revision=revision)
 
 
-def _require_publishable(tenant: str, revision: int, document: dict[str, Any]) -> None:
+def _require_publishable(tenant: str, revision: int, document: StoredDocument) -> None:
     try:
         to_envelope(tenant, revision, document)
     except TooLarge as error:

@@ -224,12 +224,12 @@ def _of_origin(asked: Asked, around: Surroundings) -> list[NearMiss]:
 def _advice(differences: Sequence[_Difference], sent: str, admitted: str) -> str:
     words = "; ".join(difference.words for difference in differences)
     if any(difference.is_malformed for difference in differences):
-        todo = f"Send {admitted}, or see what changes it on its way"
+        advice = f"Send {admitted}, or see what changes it on its way"
     elif _SCHEME in differences and admitted.startswith("https:"):
-        todo = f"Open the page at {admitted}, or admit {sent} as well, if it is meant"
+        advice = f"Open the page at {admitted}, or admit {sent} as well, if it is meant"
     else:
-        todo = f"Admit {sent} as well, if it is meant"
-    return f"{admitted} is admitted, {sent} is not: {words}. {todo}."
+        advice = f"Admit {sent} as well, if it is meant"
+    return f"{admitted} is admitted, {sent} is not: {words}. {advice}."
 
 
 def _altered(asked: Asked, around: Surroundings) -> Iterator[tuple[bytes, list[_Difference]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from http import HTTPStatus
+from typing import Any
 
 from corspolicy.decision import Decision, Line, Reason, compile_chain, finer_reason
 from corspolicy.document import PLATFORM, Document
@@ -20,6 +21,7 @@ from policy_service.policies.service import read_draft
 from policy_service.problems import Problem
 from policy_service.publishing import to_document
 from policy_service.tenants import store
+from policy_service.tenants.schemas import StoredDocument
 
 _MESSAGES = {
     Reason.NO_ORIGIN: "The request has no Origin header: CORS plays no part, the app answers.",
@@ -74,8 +76,8 @@ async def _documents(sessions: Sessions, scope: Scope, question: Question) -> tu
             row = await store.find(session, scope, slug) if is_slug(slug) else None
             platform = await store.find(session, EVERYTHING, PLATFORM)
             return (
-                None if row is None else to_document(slug, row.revision, row.document),
-                None if platform is None else to_document(PLATFORM, platform.revision, platform.document),
+                None if row is None else _read(slug, row.revision, row.document),
+                None if platform is None else _read(PLATFORM, platform.revision, platform.document),
             )
         then = await changes.find(session, scope, slug, question.revision) if is_slug(slug) else None
         if then is None:
@@ -86,7 +88,11 @@ async def _documents(sessions: Sessions, scope: Scope, question: Question) -> tu
 
 
 def _made_by(change: Change) -> Document | None:
-    return None if change.after is None else to_document(change.tenant, change.revision, change.after)
+    return None if change.after is None else _read(change.tenant, change.revision, change.after)
+
+
+def _read(tenant: str, revision: int, stored: dict[str, Any]) -> Document:
+    return to_document(tenant, revision, StoredDocument.model_validate(stored))
 
 
 def _message(question: Question, asked: Asked, decision: Decision, around: Surroundings, found: list[NearMiss]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from corspolicy.wire import CHANGES, PROCESS_PREFIX, PROCESSES, REPORT_TTL_SECONDS, ZERO_ID
+from corspolicy.connection import last_id
+from corspolicy.wire import PROCESS_PREFIX, PROCESSES, REPORT_TTL_SECONDS
 
 MAX_PROCESSES = 10_000
 
@@ -37,7 +37,7 @@ class Reports(NamedTuple):
 
 async def reports(redis: Redis) -> Reports:
     """What live processes reported; those of which nothing was heard lately are left out."""
-    cursor = await _last_id(redis)
+    cursor = await last_id(redis)
     ids: Any = await redis.zrevrange(PROCESSES, 0, MAX_PROCESSES - 1)
     names = [name.decode("utf-8", "replace") for name in ids]
     pipeline = redis.pipeline(transaction=False)
@@ -51,18 +51,6 @@ async def reports(redis: Redis) -> Reports:
         if report is not None
     ]
     return Reports(cursor.decode(), heard)
-
-
-async def _last_id(redis: Redis) -> bytes:
-    """The id of the last entry that the stream has had, also where that was cut off since."""
-    try:
-        information: Any = await redis.xinfo_stream(CHANGES)
-    except ResponseError as error:
-        if "no such key" not in str(error):
-            raise
-        return ZERO_ID
-    last: bytes = information["last-generated-id"]
-    return last
 
 
 async def digest(session: AsyncSession) -> str:

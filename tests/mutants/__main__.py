@@ -55,7 +55,8 @@ MUTANTS = [
         "the stream is followed from its end before the snapshot, not after it",
         FEED,
         "            await self._follow(redis, None, fresh)\n        return fresh\n\n    async def _read_held",
-        "            self.cursor = await self._last_id(redis)\n        return fresh\n\n    async def _read_held",
+        "            self.cursor = await self._answer(last_id(redis))\n"
+        "        return fresh\n\n    async def _read_held",
         FAULTS + "snapshots.py::test_a_change_during_a_snapshot",
     ),
     Mutant(
@@ -68,7 +69,7 @@ MUTANTS = [
     Mutant(
         "where nothing comes, the stream's last id is compared",
         FEED,
-        "await self._last_id(redis) != self.cursor and",
+        "await self._answer(last_id(redis)) != self.cursor and",
         "False and",
         FAULTS + "snapshots.py::test_the_stream_is_cut_past_the_cursor_of_a_client_that_is_away[0]",
     ),

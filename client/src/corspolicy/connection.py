@@ -19,9 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from corspolicy.wire import CHANGES
+from corspolicy.wire import CHANGES, ZERO_ID
 
 URL_FORMS = (
     "redis://host:6379/0, rediss:// for TLS, unix:///path, redis+sentinel://host:26379,host:26379/service/0 or "
@@ -67,6 +67,18 @@ def connect(url: str, **options: Any) -> Redis:
         raise ValueError(f"malformed Redis URL: {error}. It is of the form {URL_FORMS}.") from error
     client: Redis = redis
     return client
+
+
+async def last_id(redis: Redis) -> bytes:
+    """The id of the last entry that the stream of changes has had, also where that was cut off since."""
+    try:
+        information: Any = await redis.xinfo_stream(CHANGES)
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return ZERO_ID
+    last: bytes = information["last-generated-id"]
+    return last
 
 
 class Answer(NamedTuple):

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from corspolicy.cache import Cache, Documents
-from corspolicy.connection import connect
+from corspolicy.connection import connect, last_id
 from corspolicy.document import PLATFORM, UnreadableDocument
 from corspolicy.status import Report
 from corspolicy.wire import (
@@ -145,7 +145,7 @@ class Feed:
 
     async def _begin(self, redis: Redis) -> None:
         if self.cursor == ZERO_ID:
-            self.cursor = await self._last_id(redis)
+            self.cursor = await self._answer(last_id(redis))
         # What was missed comes first, whatever else there is to find out.
         await self._follow(redis, None)
         await self._compare(redis)
@@ -197,7 +197,7 @@ class Feed:
     async def _compare(self, redis: Redis) -> None:
         """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was cut off."""
         if await self._answer(redis.get(EPOCH)) != self._cache.epoch or (
-            await self._last_id(redis) != self.cursor and not await self._follow(redis, None)
+            await self._answer(last_id(redis)) != self.cursor and not await self._follow(redis, None)
         ):
             self._needs_snapshot = True
 
@@ -206,7 +206,7 @@ class Feed:
         if epoch is None:
             return
         # The tail first: what is written while the hash is read is then in the stream behind the cursor.
-        self.cursor = await self._last_id(redis)
+        self.cursor = await self._answer(last_id(redis))
         self._needs_snapshot = False
         is_done = False
         try:
@@ -303,17 +303,6 @@ class Feed:
             self._cache.apply(tenant, held)
         if snapshot is not None and is_news:
             snapshot[tenant] = held
-
-    async def _last_id(self, redis: Redis) -> bytes:
-        """The id of the last entry that the stream has had, also where that was cut off since."""
-        try:
-            information = await self._answer(redis.xinfo_stream(CHANGES))
-        except ResponseError as error:
-            if "no such key" not in str(error):
-                raise
-            return ZERO_ID
-        last: bytes = information["last-generated-id"]
-        return last
 
     def _notify(self) -> None:
         self._has_news = True
