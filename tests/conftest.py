@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -73,6 +74,13 @@ def service(new_database: Callable[[], str]) -> Iterator[Process]:
 @pytest.fixture(scope="module")
 def api(service: Process) -> Iterator[Api]:
     """The service's API with an admin key."""
+    with admin_api(service) as api:
+        yield api
+
+
+@contextmanager
+def admin_api(service: Process) -> Iterator[Api]:
+    """The API of a service with a new admin key."""
     api = Api(service.url, admin_key(service.environment["CORSPOLICY_DATABASE_URL"]))
     with api.http:
         yield api

@@ -9,7 +9,7 @@ import pytest
 
 from tests import servers
 from tests.commands.helpers import Cli
-from tests.conftest import admin_key
+from tests.conftest import admin_api
 from tests.support import Api, Process, running
 
 
@@ -25,8 +25,7 @@ def shared_service(new_database: Callable[[], str]) -> Iterator[Process]:
 @pytest.fixture(scope="session")
 def shared_api(shared_service: Process) -> Iterator[Api]:
     """Its API with an admin key."""
-    api = Api(shared_service.url, admin_key(shared_service.environment["CORSPOLICY_DATABASE_URL"]))
-    with api.http:
+    with admin_api(shared_service) as api:
         yield api
 
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -112,31 +111,31 @@ def test_a_service_that_does_not_answer_in_time() -> None:
             api.get("/v1/tenants")
 
 
-def test_a_key_that_sends_too_much_is_patient(new_database: Callable[[], str], folder: Path) -> None:
+@contextmanager
+def limited(new_database: Callable[[], str], per_second: str) -> Iterator[Cli]:
+    """The command line, with the key of a service that takes one request, and so many a second from then on."""
     with servers.redis() as redis_url:
-        environment: dict[str, Any] = {
+        environment = {
             "CORSPOLICY_DATABASE_URL": new_database(), "CORSPOLICY_REDIS_URL": redis_url,
-            "CORSPOLICY_RATE_LIMIT_PER_SECOND": "1", "CORSPOLICY_RATE_LIMIT_BURST": "1",
+            "CORSPOLICY_RATE_LIMIT_PER_SECOND": per_second, "CORSPOLICY_RATE_LIMIT_BURST": "1",
         }  # fmt: skip
         with running("policy_service.app:create_app", environment) as process:
-            cli = Cli(process.url, admin_key(environment["CORSPOLICY_DATABASE_URL"]))
-            for index in range(4):
-                write(folder, f"t{index}", "policies: {}\n")
-            assert "4 of 4 tenants applied." in cli.ok("apply", "-f", folder, "--yes")
-            headers = {"Authorization": f"Bearer {cli.environment['CORSPOLICY_API_KEY']}"}
-            with httpx.Client(base_url=cli.url, headers=headers) as http:
-                assert 429 in [answer.status_code for answer in together(4, lambda _: http.get("/v1/tenants"))]
+            yield Cli(process.url, admin_key(environment["CORSPOLICY_DATABASE_URL"]))
+
+
+def test_a_key_that_sends_too_much_is_patient(new_database: Callable[[], str], folder: Path) -> None:
+    with limited(new_database, "1") as cli:
+        for index in range(4):
+            write(folder, f"t{index}", "policies: {}\n")
+        assert "4 of 4 tenants applied." in cli.ok("apply", "-f", folder, "--yes")
+        headers = {"Authorization": f"Bearer {cli.environment['CORSPOLICY_API_KEY']}"}
+        with httpx.Client(base_url=cli.url, headers=headers) as http:
+            assert 429 in [answer.status_code for answer in together(4, lambda _: http.get("/v1/tenants"))]
 
 
 def test_retries_are_bounded(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policy_service.commands.api.MAX_WAIT_SECONDS", 0.1)
-    with servers.redis() as redis_url:
-        environment: dict[str, Any] = {
-            "CORSPOLICY_DATABASE_URL": new_database(), "CORSPOLICY_REDIS_URL": redis_url,
-            "CORSPOLICY_RATE_LIMIT_PER_SECOND": "0.01", "CORSPOLICY_RATE_LIMIT_BURST": "1",
-        }  # fmt: skip
-        with running("policy_service.app:create_app", environment) as process:
-            cli = Cli(process.url, admin_key(environment["CORSPOLICY_DATABASE_URL"]))
-            cli.ok("fleet")
-            refused = cli("fleet")
-            assert (refused.exit_code, "Too Many Requests" in refused.stderr) == (1, True)
+    with limited(new_database, "0.01") as cli:
+        cli.ok("fleet")
+        refused = cli("fleet")
+        assert (refused.exit_code, "Too Many Requests" in refused.stderr) == (1, True)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.conftest import admin_key, service_environment
+from tests.conftest import admin_api, service_environment
 from tests.service.helpers import Operation
 from tests.support import Api, Process, running
 
@@ -17,11 +17,9 @@ from tests.support import Api, Process, running
 def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
     """One service for the modules that work on tenants of their own only: starting it takes seconds."""
     with servers.redis() as redis_url:
-        database_url = new_database()
-        with running("policy_service.app:create_app", service_environment(database_url, redis_url)) as process:
-            api = Api(process.url, admin_key(database_url))
-            with api.http:
-                yield api
+        environment = service_environment(new_database(), redis_url)
+        with running("policy_service.app:create_app", environment) as process, admin_api(process) as api:
+            yield api
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 from policy_service.app import create_app
 from policy_service.settings import Settings
 from tests import servers
-from tests.conftest import admin_key
 from tests.service.helpers import client_with, execute, new_key, problem, rows
 from tests.support import Api, Process, running
 
@@ -160,13 +159,6 @@ def service(new_database: Callable[[], str]) -> Iterator[Process]:
         }
         with running("policy_service.app:create_app", environment) as process:
             yield process
-
-
-@pytest.fixture(scope="module")
-def api(service: Process) -> Iterator[Api]:
-    api = Api(service.url, admin_key(service.environment["CORSPOLICY_DATABASE_URL"]))
-    with api.http:
-        yield api
 
 
 @pytest.fixture(scope="module")
