@@ -9,24 +9,24 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from policy_service import health
-from policy_service.access import refuse_unknown_parameters
-from policy_service.changes import routes as changes
-from policy_service.changes.dry_run import install_dry_run_handler
-from policy_service.changes.stream import Streams
+from policy_service.auth.authentication import Authenticator
 from policy_service.database import create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
-from policy_service.expiry import expire_forever
 from policy_service.fleet import routes as fleet
-from policy_service.idempotency.cleaning import clean_forever
+from policy_service.health import routes as health
+from policy_service.history import routes as changes
+from policy_service.history.stream import Streams
+from policy_service.http.dependencies import refuse_unknown_parameters
+from policy_service.http.dry_run import install_dry_run_handler
+from policy_service.http.idempotency.cleaning import clean_forever
+from policy_service.http.openapi import DocumentedApp
+from policy_service.http.problems import install_problem_handlers
 from policy_service.keys import routes as keys
-from policy_service.keys.authentication import Authenticator
-from policy_service.openapi import DocumentedApp
 from policy_service.policies import routes as policies
-from policy_service.problems import install_problem_handlers
 from policy_service.propagation import routes as propagation
 from policy_service.propagation.service import Propagations
-from policy_service.publisher import Publisher
+from policy_service.publisher.expiry import expire_forever
+from policy_service.publisher.leader import Publisher
 from policy_service.settings import Settings
 from policy_service.tenants import routes as tenants
 

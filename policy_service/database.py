@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from corspolicy.connection import connect
+from corspolicy.sync.connection import connect
 
 Session = AsyncSession
 Sessions = async_sessionmaker[Session]
@@ -15,6 +15,8 @@ Sessions = async_sessionmaker[Session]
 # What PostgreSQL and the way to it may raise, through SQLAlchemy and where its driver is used directly.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
+NOTIFY_CHANNEL = "corspolicy_changes"
+"""On which a change that is to be published is told."""
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 

@@ -117,3 +117,6 @@ class KeptAnswer(Base):
     # Null where it held a secret.
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+MAX_REVISION = 2**63 - 1

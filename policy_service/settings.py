@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from corspolicy.connection import connect
+from corspolicy.sync.connection import connect
 
 
 class Settings(BaseSettings):

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from policy_service import migrate
-from policy_service.callers import Caller, Role
+from policy_service.auth.callers import Caller, Role
 from policy_service.database import create_engine, create_sessions
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey

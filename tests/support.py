@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from policy_service.embedded import is_free
+from policy_service.local.embedded import is_free
 
 ROOT = Path(__file__).parent.parent
 WAIT_SECONDS = 20.0

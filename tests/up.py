@@ -12,7 +12,7 @@ from typing import Self
 
 import psutil
 
-from policy_service import embedded
+from policy_service.local import embedded
 from tests.support import free_port, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("corspolicy"))

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
-from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field
 
-from policy_service.changes.schemas import DryRun
-from policy_service.requests import etag
+from policy_service.documents.difference import Difference
+from policy_service.documents.model import StoredDocument
+from policy_service.errors import ErrorItem
+
+MAX_DIFFERENCE = 100
+
+
+class DryRun(BaseModel):
+    """What a change would do; nothing was written."""
+
+    dry_run: Literal[True] = True
+    tenant: str
+    revision: int | None = Field(description="the present one; null where there is no such tenant")
+    difference: list[Difference] = Field(description="in what the document would differ: the first 100 items")
+    omitted: int = Field(description="how many more items there are")
+    problems: list[ErrorItem] = Field(description="what it would be refused for as it was sent: `confirm` answers it")
+    warnings: list[ErrorItem] = Field(description="what may not do what you expect")
+    document: StoredDocument | None = Field(description="as it would be; null where the tenant would be deleted")
 
 
 class DryRunDone(Exception):
@@ -16,19 +32,3 @@ class DryRunDone(Exception):
     def __init__(self, outcome: DryRun) -> None:
         super().__init__(outcome.tenant)
         self.outcome = outcome
-
-
-def install_dry_run_handler(app: FastAPI) -> None:
-    """Answer every dry run with what the change would do."""
-    app.add_exception_handler(DryRunDone, _answer)
-
-
-async def _answer(request: Request, done: Exception) -> Response:
-    assert isinstance(done, DryRunDone)
-    revision = done.outcome.revision
-    headers = {} if revision is None else {"ETag": etag(revision)}
-    return Response(done.outcome.model_dump_json(), headers=headers, media_type="application/json")
-
-
-# For routes that answer a change with no body, or with 201.
-DRY_RUN: dict[int | str, dict[str, Any]] = {200: {"model": DryRun, "description": "With `dry_run`"}}

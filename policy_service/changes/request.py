@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policy_service.callers import Caller
-from policy_service.requests import Precondition
+from policy_service.auth.callers import Caller
+from policy_service.changes.preconditions import Precondition
 
 
 @dataclass(frozen=True, slots=True)

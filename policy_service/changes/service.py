@@ -7,21 +7,19 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from corspolicy.document import PLATFORM
-from corspolicy.names import is_slug
+from corspolicy.core.document import PLATFORM
+from corspolicy.core.names import is_slug
 from policy_service.changes import store
-from policy_service.changes.difference import compare
-from policy_service.changes.dry_run import DryRunDone
-from policy_service.changes.limits import check_limits
-from policy_service.changes.losses import confirmation_required, losses
+from policy_service.changes.dry_run import MAX_DIFFERENCE, DryRun, DryRunDone
 from policy_service.changes.request import ChangeRequest
-from policy_service.changes.schemas import MAX_DIFFERENCE, Difference, DryRun
 from policy_service.database import Session, Sessions
+from policy_service.documents.difference import Difference, compare
+from policy_service.documents.model import StoredDocument
+from policy_service.documents.published import TooLarge, to_envelope
+from policy_service.documents.quotas import check_limits
+from policy_service.documents.removed_origins import confirmation_required, losses
+from policy_service.errors import ErrorItem, Problem
 from policy_service.models import Change, Tenant
-from policy_service.problems import ErrorItem, Problem
-from policy_service.publishing import TooLarge, to_envelope
-from policy_service.tenants import store as tenants
-from policy_service.tenants.schemas import StoredDocument
 
 
 class Changed(NamedTuple):
@@ -56,7 +54,7 @@ async def change_tenant(
     """
     asked.caller.require_write(tenant)
     async with sessions.begin() as session:
-        row = None if not is_slug(tenant) else await tenants.lock(session, asked.caller.scope, tenant)
+        row = None if not is_slug(tenant) else await store.lock(session, asked.caller.scope, tenant)
         if row is None:
             raise unknown_tenant(tenant)
         before, after = (StoredDocument.model_validate(row.document) for _ in range(2))
@@ -77,7 +75,7 @@ async def create_tenant(
     """Create a tenant with its first document; None if there is one of that slug."""
     asked.caller.require_admin()
     async with sessions.begin() as session:
-        row = await tenants.insert_if_absent(session, tenant)
+        row = await store.insert_if_absent(session, tenant)
         if row is None:
             return None
         return await _settle(session, asked, "tenant.create", row, None, document, warnings)
@@ -90,7 +88,7 @@ async def restore_tenant(
     scope, action = asked.caller.scope, "tenant.restore"
     asked.caller.require_write(tenant)
     async with sessions.begin() as session:
-        row = await tenants.lock(session, scope, tenant)
+        row = await store.lock(session, scope, tenant)
         if row is not None:
             asked.if_match.require(row.revision)
             before = StoredDocument.model_validate(row.document)
@@ -98,7 +96,7 @@ async def restore_tenant(
         asked.caller.require_admin()
         # Its ETag is that of its deletion.
         asked.if_match.check(await store.last_revision(session, scope, tenant) or 0)
-        row = await tenants.insert_if_absent(session, tenant)
+        row = await store.insert_if_absent(session, tenant)
         if row is None:
             detail = f"A tenant {tenant!r} was created at this moment: read it and try again."
             raise Problem(HTTPStatus.CONFLICT, "tenant-exists", detail)
@@ -111,7 +109,7 @@ async def delete_tenant(sessions: Sessions, tenant: str, *, asked: ChangeRequest
     if scope.covers(tenant):
         asked.caller.require_admin()
     async with sessions.begin() as session:
-        row = None if not is_slug(tenant) else await tenants.lock(session, scope, tenant)
+        row = None if not is_slug(tenant) else await store.lock(session, scope, tenant)
         if row is None:
             raise unknown_tenant(tenant)
         if tenant == PLATFORM:

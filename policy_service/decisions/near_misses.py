@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from corspolicy.decision import Chain, Decision, Line, Reason, compile_chain, decide
-from corspolicy.document import DEFAULT, Document
-from corspolicy.origins import DEFAULT_PORTS, MAX_ORIGIN_BYTES, InvalidOrigin, Origin, OriginPattern
-from corspolicy.policy import format_time
-from policy_service.callers import Scope
+from corspolicy.core.decision import Chain, Decision, Line, Reason, compile_chain, decide
+from corspolicy.core.document import DEFAULT, Document
+from corspolicy.core.origins import DEFAULT_PORTS, MAX_ORIGIN_BYTES, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.policy import format_time
+from policy_service.auth.callers import Scope
 from policy_service.decisions.schemas import DecidingPolicy, NearMiss
-from policy_service.policies.hosts import to_ascii
+from policy_service.documents.domains import to_ascii
 
 MAX_SHOWN = 5
 MAX_PATTERNS = 10_000

@@ -6,8 +6,8 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
-from corspolicy.validation import is_token
-from policy_service.problems import MAX_ERRORS, ErrorItem, Problem
+from corspolicy.core.validation import is_token
+from policy_service.errors import MAX_ERRORS, ErrorItem, Problem
 
 _REQUEST_LINE = re.compile(r"(\S+) +\S+ +HTTP/\d(?:\.\d)?")
 

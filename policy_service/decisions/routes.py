@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import ValidationError
 
-from policy_service.access import CallerOf, SessionsOf
 from policy_service.decisions import service
 from policy_service.decisions.schemas import Answer, Question
-from policy_service.openapi import body_schema, problems
-from policy_service.problems import validation_problem
-from policy_service.requests import JsonBody
+from policy_service.errors import validation_problem
+from policy_service.http.bodies import JsonBody
+from policy_service.http.dependencies import CallerOf, SessionsOf
+from policy_service.http.openapi import body_schema, problems
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
@@ -26,5 +26,5 @@ async def explain(sessions: SessionsOf, caller: CallerOf, body: JsonBody) -> Ans
     try:
         question = Question.model_validate(body)
     except ValidationError as error:
-        raise validation_problem(error) from error
+        raise validation_problem(error.errors()) from error
     return await service.explain(sessions, caller.scope, question)

@@ -13,10 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from corspolicy.decision import Reason
-from policy_service.changes.schemas import MAX_REVISION
-from policy_service.instants import Instant
-from policy_service.policies.schemas import POLICY_BODY
+from corspolicy.core.decision import Reason
+from policy_service.documents.schemas import POLICY_BODY
+from policy_service.http.timestamps import Instant
+from policy_service.models import MAX_REVISION
 
 MAX_LINES = 100
 MAX_PASTED_CHARACTERS = 16_384

@@ -7,21 +7,21 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from corspolicy.decision import Decision, Line, Reason, compile_chain, finer_reason
-from corspolicy.document import PLATFORM, Document
-from corspolicy.names import is_slug
-from policy_service.callers import EVERYTHING, Scope
-from policy_service.changes import store as changes
+from corspolicy.core.decision import Decision, Line, Reason, compile_chain, finer_reason
+from corspolicy.core.document import PLATFORM, Document
+from corspolicy.core.names import is_slug
+from policy_service.auth.callers import EVERYTHING, Scope
 from policy_service.database import Sessions
 from policy_service.decisions import near_misses, pasted
 from policy_service.decisions.near_misses import Asked, Surroundings
 from policy_service.decisions.schemas import Answer, DecidingPolicy, NearMiss, Question
+from policy_service.documents.build import read_draft
+from policy_service.documents.model import StoredDocument
+from policy_service.documents.published import to_document
+from policy_service.errors import Problem
+from policy_service.history import store as history
 from policy_service.models import Change
-from policy_service.policies.service import read_draft
-from policy_service.problems import Problem
-from policy_service.publishing import to_document
 from policy_service.tenants import store
-from policy_service.tenants.schemas import StoredDocument
 
 _MESSAGES = {
     Reason.NO_ORIGIN: "The request has no Origin header: CORS plays no part, the app answers.",
@@ -79,11 +79,11 @@ async def _documents(sessions: Sessions, scope: Scope, question: Question) -> tu
                 None if row is None else _read(slug, row.revision, row.document),
                 None if platform is None else _read(PLATFORM, platform.revision, platform.document),
             )
-        then = await changes.find(session, scope, slug, question.revision) if is_slug(slug) else None
+        then = await history.find(session, scope, slug, question.revision) if is_slug(slug) else None
         if then is None:
             detail = f"There is no revision {question.revision} of a tenant {slug!r}."
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
-        platform_then = await changes.find_last(session, EVERYTHING, PLATFORM, question.revision)
+        platform_then = await history.find_last(session, EVERYTHING, PLATFORM, question.revision)
     return _made_by(then), None if platform_then is None else _made_by(platform_then)
 
 

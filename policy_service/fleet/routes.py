@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from policy_service.access import CallerOf, RedisOf, SessionsOf
 from policy_service.fleet import service
 from policy_service.fleet.schemas import Fleet
-from policy_service.openapi import problems
+from policy_service.http.dependencies import CallerOf, RedisOf, SessionsOf
+from policy_service.http.openapi import problems
 
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
 

@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 
 from corspolicy.status import Report
 from policy_service.database import Sessions
+from policy_service.errors import Problem
 from policy_service.fleet import store
 from policy_service.fleet.schemas import Fleet, Process, Reported
-from policy_service.problems import Problem
 
 
 async def read(sessions: Sessions, redis: Redis) -> Fleet:

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from corspolicy.connection import last_id
-from corspolicy.wire import PROCESS_PREFIX, PROCESSES, REPORT_TTL_SECONDS
+from corspolicy.sync.connection import last_id
+from corspolicy.sync.wire import PROCESS_PREFIX, PROCESSES, REPORT_TTL_SECONDS
 
 MAX_PROCESSES = 10_000
 

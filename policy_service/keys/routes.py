@@ -8,13 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from policy_service.access import CallerOf, SessionsOf, SettingsOf
-from policy_service.idempotency.route import IdempotentRoute
+from policy_service.errors import validation_problem
+from policy_service.http.bodies import Cursor, JsonBody, Limit
+from policy_service.http.dependencies import CallerOf, SessionsOf, SettingsOf
+from policy_service.http.idempotency.route import IdempotentRoute
+from policy_service.http.openapi import body_schema, header, problems
 from policy_service.keys import service
 from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
-from policy_service.openapi import body_schema, header, problems
-from policy_service.problems import validation_problem
-from policy_service.requests import Cursor, JsonBody, Limit
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=IdempotentRoute)
 
@@ -41,7 +41,7 @@ async def create_key(
     try:
         new = NewKey.model_validate(body)
     except ValidationError as error:
-        raise validation_problem(error) from error
+        raise validation_problem(error.errors()) from error
     return _created(response, await service.create(sessions, settings.key_pepper, new, caller))
 
 
@@ -65,7 +65,7 @@ async def rotate_key(
     try:
         rotation = Rotation.model_validate(body)
     except ValidationError as error:
-        raise validation_problem(error) from error
+        raise validation_problem(error.errors()) from error
     return _created(response, await service.rotate(sessions, settings.key_pepper, key, rotation, caller))
 
 

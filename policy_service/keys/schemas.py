@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
-from corspolicy.names import is_slug
-from policy_service.callers import Role
-from policy_service.instants import Instant
+from corspolicy.core.names import is_slug
+from policy_service.auth.callers import Role
+from policy_service.http.timestamps import Instant
 
 MAX_TENANTS = 100
 DEFAULT_GRACE = timedelta(days=1)

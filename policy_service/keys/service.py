@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Literal
 
 from pydantic import SecretStr
 
-from policy_service.callers import Caller, Role
+from policy_service.auth import store as auth_store
+from policy_service.auth.authentication import state_of
+from policy_service.auth.callers import Caller, Role
+from policy_service.auth.tokens import digest, generate_key, hash_key
 from policy_service.database import Sessions
+from policy_service.errors import ErrorItem, Problem
 from policy_service.keys import store
 from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
 from policy_service.models import ApiKey
-from policy_service.problems import ErrorItem, Problem
-from policy_service.security import digest, generate_key, hash_key
 from policy_service.tenants import store as tenants
 
 _ID = re.compile(r"[0-9a-f]{12}")
@@ -37,7 +38,7 @@ async def create(sessions: Sessions, pepper: SecretStr, new: NewKey, caller: Cal
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, unknown)
         key = ApiKey(
             id=text.id,
-            digest=digest(text, hash_key(await store.hash_secret(session), pepper)),
+            digest=digest(text, hash_key(await auth_store.hash_secret(session), pepper)),
             description=new.description,
             role=new.role,
             tenants=None if new.tenants is None else sorted(known),
@@ -100,7 +101,7 @@ async def rotate(sessions: Sessions, pepper: SecretStr, key_id: str, rotation: R
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
         new = ApiKey(
             id=text.id,
-            digest=digest(text, hash_key(await store.hash_secret(session), pepper)),
+            digest=digest(text, hash_key(await auth_store.hash_secret(session), pepper)),
             description=old.description,
             role=old.role,
             tenants=old.tenants,
@@ -129,13 +130,6 @@ async def revoke(sessions: Sessions, key_id: str, caller: Caller) -> None:
             detail = "This is the last admin key: without it nobody could manage keys. Make another one first."
             raise Problem(HTTPStatus.CONFLICT, "last-admin-key", detail)
         key.revoked_at = key.revoked_at or now
-
-
-def state_of(key: ApiKey, now: datetime) -> Literal["active", "expired", "revoked"]:
-    """Whether a key is valid."""
-    if key.revoked_at is not None:
-        return "revoked"
-    return "active" if key.expires_at is None or now < key.expires_at else "expired"
 
 
 def _shown(key: ApiKey) -> ShownKey:

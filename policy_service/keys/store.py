@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from policy_service.callers import Role
-from policy_service.models import ApiKey, HashSecret
-
-
-class Found(NamedTuple):
-    """What it takes to check a key."""
-
-    hash_secret: bytes
-    key: ApiKey | None
-
-
-async def find_with_secret(session: AsyncSession, key_id: str) -> Found:
-    """The key with that id, and what its hash is keyed with."""
-    query = select(HashSecret.secret, ApiKey).outerjoin(ApiKey, ApiKey.id == key_id)
-    return Found(*(await session.execute(query)).one())
-
-
-async def hash_secret(session: AsyncSession) -> bytes:
-    """What the hashes of keys are keyed with."""
-    return (await session.execute(select(HashSecret.secret))).scalar_one()
+from policy_service.auth.callers import Role
+from policy_service.models import ApiKey
 
 
 async def find(session: AsyncSession, key_id: str) -> ApiKey | None:
@@ -72,11 +53,3 @@ async def add(session: AsyncSession, key: ApiKey) -> None:
     session.add(key)
     await session.flush()
     await session.refresh(key)
-
-
-async def note_use(session: AsyncSession, key_ids: Set[str], interval: timedelta) -> None:
-    """Note that these keys are in use, unless that was noted within the interval."""
-    query = update(ApiKey).where(
-        ApiKey.id.in_(key_ids), or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - interval)
-    )
-    await session.execute(query.values(last_used_at=func.now()))

@@ -6,22 +6,16 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
-from policy_service.changes.dry_run import DRY_RUN
-from policy_service.changes.schemas import DryRun
-from policy_service.openapi import body_schema, header, problems
+from policy_service.changes.dry_run import DryRun
+from policy_service.changes.preconditions import etag
+from policy_service.documents.schemas import ENTRY_BODY, ENTRY_PATCH_BODY, POLICY_BODY
+from policy_service.http.bodies import Cursor, JsonBody, Limit
+from policy_service.http.dependencies import CallerOf, ChangeRequestOf, SessionsOf
+from policy_service.http.dry_run import DRY_RUN
+from policy_service.http.openapi import body_schema, header, problems
 from policy_service.policies import service as policies
-from policy_service.policies.schemas import (
-    ENTRY_BODY,
-    ENTRY_PATCH_BODY,
-    POLICY_BODY,
-    EntryPage,
-    PolicyPage,
-    ShownEntry,
-    ShownPolicy,
-)
+from policy_service.policies.schemas import EntryPage, PolicyPage, ShownEntry, ShownPolicy
 from policy_service.propagation.prefer import ChangeRoute
-from policy_service.requests import Cursor, JsonBody, Limit, etag
 
 router = APIRouter(prefix="/v1/tenants/{tenant}/policies", route_class=ChangeRoute)
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from corspolicy.document import DEFAULT
-from corspolicy.names import is_service
-from corspolicy.policy import OriginEntry, Policy
-from corspolicy.validation import MAX_REPORTED, check
-from corspolicy.validation import Problem as PolicyProblem
-from policy_service.callers import Scope
+from corspolicy.core.document import DEFAULT
+from policy_service.auth.callers import Scope
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.service import change_tenant
 from policy_service.database import Sessions
-from policy_service.policies.hosts import is_public_suffix, to_ascii
-from policy_service.policies.schemas import Entry, EntryPage, PolicyPage, ShownEntry, ShownPolicy, StoredPolicy
-from policy_service.problems import ErrorItem, Problem
-from policy_service.tenants.schemas import StoredDocument
+from policy_service.documents.build import (
+    EDITABLE,
+    build_entry,
+    build_policy,
+    extended,
+    invalid_policy,
+    require_service_name,
+)
+from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
+from policy_service.errors import ErrorItem, Problem
+from policy_service.policies.schemas import EntryPage, PolicyPage, ShownEntry, ShownPolicy
 from policy_service.tenants.service import read_row
 
-WHAT_A_SERVICE_IS = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
-_EDITABLE = {"note", "expires_at"}
 _READ_ONLY = ShownPolicy.model_fields.keys() - StoredPolicy.model_fields.keys()
 
 
@@ -51,7 +51,7 @@ async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> S
 
 async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: ChangeRequest) -> Written:
     """Write a policy whole. Entries that stay keep their id and history."""
-    _require_name(service)
+    require_service_name(service)
     was_there = False
 
     def precondition(document: StoredDocument, revision: int) -> None:
@@ -63,19 +63,13 @@ async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: C
             asked.if_match.check(revision)
 
     def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        document.policies[service], warnings = build(body, document.policies.get(service), asked.caller.actor)
+        document.policies[service], warnings = build_policy(body, document.policies.get(service), asked.caller.actor)
         return warnings
 
     changed = await change_tenant(
         sessions, tenant, asked=asked, action="policy.put", change=change, precondition=precondition
     )
     return Written(_shown(tenant, service, changed.document, changed.revision, changed.warnings), not was_there)
-
-
-def read_draft(service: str, body: Any, pointer: str) -> Policy:
-    """The policy that `body`, at `pointer` in a request, would be if it were put. Raises Problem as `put` does."""
-    _require_name(service)
-    return build(body, None, "draft", pointer)[0].to_policy()
 
 
 async def delete(sessions: Sessions, tenant: str, service: str, asked: ChangeRequest) -> int:
@@ -122,13 +116,13 @@ async def add_origin(sessions: Sessions, tenant: str, service: str, body: Any, a
     def change(document: StoredDocument) -> Sequence[ErrorItem]:
         nonlocal found, added
         policy = _require(document, tenant, service)
-        added, warnings = _build_entry(policy, body, asked.caller.actor)
+        added, warnings = build_entry(policy, body, asked.caller.actor)
         found = next((entry for entry in policy.allow_origins if entry.pattern == added.pattern), None)
         if found is None:
             policy.allow_origins.append(added)
         else:
             index = policy.allow_origins.index(found)
-            found = policy.allow_origins[index] = _extended(found, added)
+            found = policy.allow_origins[index] = extended(found, added)
         return warnings
 
     changed = await change_tenant(
@@ -159,9 +153,9 @@ async def update_origin(
         if not isinstance(body, dict) or "pattern" in body:
             detail = "The body is an object with note and expires_at; to change the pattern, add another entry."
             pointer = "/pattern" if isinstance(body, dict) else ""
-            raise _invalid([ErrorItem(code="not_patchable", pointer=pointer, detail=detail)])
-        built, warnings = _build_entry(policy, {**fields, **body, "pattern": old.pattern}, asked.caller.actor)
-        updated = old.model_copy(update=built.model_dump(include=_EDITABLE))
+            raise invalid_policy([ErrorItem(code="not_patchable", pointer=pointer, detail=detail)])
+        built, warnings = build_entry(policy, {**fields, **body, "pattern": old.pattern}, asked.caller.actor)
+        updated = old.model_copy(update=built.model_dump(include=EDITABLE))
         policy.allow_origins[index] = updated
         return warnings
 
@@ -200,82 +194,6 @@ async def remove_origin(sessions: Sessions, tenant: str, service: str, entry_id:
     return changed.revision
 
 
-def _require_name(service: str) -> None:
-    if not is_service(service):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-service", WHAT_A_SERVICE_IS)
-
-
-def build(
-    body: Any, old_policy: StoredPolicy | None, actor: str, pointer: str = ""
-) -> tuple[StoredPolicy, list[ErrorItem]]:
-    """The policy that `body` describes, and its warnings. Raises Problem with everything that is wrong.
-
-    Entries of the old policy that stay keep their id and history.
-    """
-    if isinstance(body, dict):
-        # What was read can be written back.
-        body = {name: value for name, value in body.items() if name not in _READ_ONLY}
-    checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
-    if checked.policy is None:
-        raise _invalid([ErrorItem.of(problem, pointer) for problem in checked.problems])
-    known = {} if old_policy is None else {entry.pattern: entry for entry in old_policy.allow_origins}
-    values = {value["pattern"]: value for value in reversed(body.get("allow_origins", [])) if isinstance(value, dict)}
-    entries = []
-    for admitted in checked.policy.allow_origins:
-        old, value = known.get(admitted.pattern), values.get(admitted.pattern)
-        entry = _entry(admitted, value or {}, actor)
-        if old is not None:
-            # A bare pattern says nothing of the note, but it says that the entry does not expire.
-            said = _EDITABLE if value is not None else {"expires_at"}
-            entry = old.model_copy(update=entry.model_dump(include=said))
-        entries.append(entry)
-    settings = checked.policy.to_json()
-    warnings = [*checked.warnings, *_expired(entries, "/allow_origins/{}")]
-    return StoredPolicy(**{**settings, "allow_origins": entries}), [ErrorItem.of(warning) for warning in warnings]
-
-
-def _build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, list[ErrorItem]]:
-    if not isinstance(body, dict):
-        detail = 'The body is an object such as {"pattern": "https://app.example.com"}.'
-        raise _invalid([ErrorItem(code="not_an_object", pointer="", detail=detail)])
-    # Checked alone, with the policy's settings: what is wrong with an entry does not depend on the others.
-    checked = check(
-        {**policy.settings(), "allow_origins": [body]}, to_ascii=to_ascii, is_public_suffix=is_public_suffix
-    )
-    if checked.policy is None:
-        raise _invalid([ErrorItem.of(_in_entry(problem)) for problem in checked.problems])
-    warnings = [_in_entry(problem) for problem in checked.warnings if problem.pointer.startswith("/allow_origins/0")]
-    entry = _entry(checked.policy.allow_origins[0], body, actor)
-    return entry, [ErrorItem.of(warning) for warning in (*warnings, *_expired([entry], ""))]
-
-
-def _extended(entry: Entry, asked: Entry) -> Entry:
-    """The entry, to the later of both ends: admitting never takes away what is admitted."""
-    ends = (entry.expires_at, asked.expires_at)
-    expires_at = None if None in ends else max(end for end in ends if end is not None)
-    return entry.model_copy(update={"expires_at": expires_at})
-
-
-def _expired(entries: Sequence[Entry], pointer: str) -> list[PolicyProblem]:
-    now = datetime.now(UTC)
-    message = "This time has passed: the entry admits nobody, and is removed soon."
-    return [
-        PolicyProblem("origin_expired", pointer.format(index) + "/expires_at", message)
-        for index, entry in enumerate(entries)
-        if entry.has_expired(now)
-    ][:MAX_REPORTED]
-
-
-def _entry(admitted: OriginEntry, values: dict[str, Any], actor: str) -> Entry:
-    expires_at = None if admitted.expires_at is None else datetime.fromtimestamp(admitted.expires_at, UTC)
-    return Entry(pattern=admitted.pattern, note=values.get("note"), expires_at=expires_at, created_by=actor)
-
-
-def _in_entry(problem: PolicyProblem) -> PolicyProblem:
-    pointer = problem.pointer.removeprefix("/allow_origins/0")
-    return PolicyProblem(problem.code, pointer, problem.message, problem.suggestion)
-
-
 def _require(document: StoredDocument, tenant: str, service: str) -> StoredPolicy:
     policy = document.policies.get(service)
     if policy is None:
@@ -291,11 +209,6 @@ def _index(policy: StoredPolicy, tenant: str, service: str, entry_id: str) -> in
         detail = f"Policy {service!r} of tenant {tenant!r} has no entry {entry_id!r}."
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-entry", detail)
     return index
-
-
-def _invalid(errors: list[ErrorItem]) -> Problem:
-    detail = "Nothing was changed: see errors."
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-policy", detail, errors)
 
 
 def _shown(

@@ -11,11 +11,11 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as Dependency
 from pydantic import BaseModel, Field
 
-from policy_service.access import CallerOf
-from policy_service.callers import Scope
+from policy_service.auth.callers import Scope
 from policy_service.database import DATABASE_ERRORS
-from policy_service.idempotency.route import IdempotentRoute
-from policy_service.problems import Problem
+from policy_service.errors import Problem
+from policy_service.http.dependencies import CallerOf
+from policy_service.http.idempotency.route import IdempotentRoute
 from policy_service.propagation.schemas import Propagation
 from policy_service.propagation.service import MAX_WAIT_SECONDS, Propagations
 

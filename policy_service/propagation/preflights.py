@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from corspolicy.document import DEFAULT
-from policy_service.policies.schemas import StoredPolicy
-from policy_service.tenants.schemas import StoredDocument
+from corspolicy.core.document import DEFAULT
+from policy_service.documents.model import StoredDocument, StoredPolicy
 
 # What a browser keeps a preflight for at most, whatever max_age says, and without one (Fetch, section 4.9).
 CHROMIUM_SECONDS = 7_200

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from policy_service.access import CallerOf
-from policy_service.changes.schemas import MAX_REVISION
+from policy_service.http.dependencies import CallerOf
+from policy_service.models import MAX_REVISION
 from policy_service.propagation.schemas import Propagation
 from policy_service.propagation.service import MAX_WAIT_SECONDS, Propagations
 

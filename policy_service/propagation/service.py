@@ -21,12 +21,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from corspolicy.status import MAX_REPORTED_REJECTIONS
-from policy_service.callers import EVERYTHING, Scope
+from policy_service.auth.callers import EVERYTHING, Scope
 from policy_service.database import DATABASE_ERRORS, Sessions
+from policy_service.documents.model import StoredDocument
+from policy_service.errors import Problem
 from policy_service.fleet.schemas import Reported
-from policy_service.problems import Problem
 from policy_service.propagation import preflights, store
-from policy_service.propagation.lookout import Heard, Look, Lookout, Position
+from policy_service.propagation.poller import Heard, Look, Lookout, Position
 from policy_service.propagation.schemas import (
     MAX_LISTED,
     Applied,
@@ -38,7 +39,6 @@ from policy_service.propagation.schemas import (
     ReportingProcess,
 )
 from policy_service.propagation.store import Committed
-from policy_service.tenants.schemas import StoredDocument
 
 MAX_WAIT_SECONDS = 60
 MAX_WAITING = 200

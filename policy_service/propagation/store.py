@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import extract, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from policy_service.callers import Scope
+from policy_service.auth.callers import Scope
 from policy_service.models import Change, Publication
 
 

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from policy_service.access import CallerOf, ChangeRequestOf, SessionsOf
-from policy_service.changes.dry_run import DRY_RUN
-from policy_service.changes.schemas import DryRun
+from policy_service.changes.dry_run import DryRun
+from policy_service.changes.preconditions import etag
 from policy_service.changes.service import delete_tenant
-from policy_service.openapi import body_schema, header, problems
-from policy_service.policies import whole
+from policy_service.http.bodies import Cursor, JsonBody, Limit
+from policy_service.http.dependencies import CallerOf, ChangeRequestOf, SessionsOf
+from policy_service.http.dry_run import DRY_RUN
+from policy_service.http.openapi import body_schema, header, problems
 from policy_service.propagation.prefer import ChangeRoute
-from policy_service.requests import Cursor, JsonBody, Limit, etag
-from policy_service.tenants import service
+from policy_service.tenants import service, whole
 from policy_service.tenants.schemas import (
     TENANT_BODY,
     TENANT_PATCH_BODY,

@@ -7,29 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from policy_service.policies.schemas import POLICY_BODY, Entry, StoredPolicy
-from policy_service.problems import ErrorItem
-
-
-class StoredDocument(BaseModel):
-    """Everything that a tenant has, at one revision."""
-
-    name: str = ""
-    policies: dict[str, StoredPolicy] = {}
-
-    def drop_expired(self, now: datetime) -> list[tuple[str, Entry]]:
-        """Take out the entries that have expired at `now`; returns them, each with the service of its policy."""
-        dropped = []
-        for service, policy in self.policies.items():
-            expired = [entry for entry in policy.allow_origins if entry.has_expired(now)]
-            policy.allow_origins = [entry for entry in policy.allow_origins if not entry.has_expired(now)]
-            dropped += [(service, entry) for entry in expired]
-        return dropped
-
-    def next_expiry(self) -> datetime | None:
-        """When the first of its entries expires, or has."""
-        entries = (entry for policy in self.policies.values() for entry in policy.allow_origins)
-        return min((entry.expires_at for entry in entries if entry.expires_at is not None), default=None)
+from policy_service.documents.model import StoredPolicy
+from policy_service.documents.schemas import POLICY_BODY
+from policy_service.errors import ErrorItem
 
 
 class ShownTenant(BaseModel):

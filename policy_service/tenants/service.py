@@ -7,18 +7,18 @@ from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
 
-from corspolicy.document import DEFAULT
-from corspolicy.names import is_slug
-from corspolicy.validation import json_pointer
-from policy_service.callers import Scope
+from corspolicy.core.document import DEFAULT
+from corspolicy.core.names import is_slug
+from corspolicy.core.validation import json_pointer
+from policy_service.auth.callers import Scope
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
 from policy_service.database import Sessions
+from policy_service.documents.model import StoredDocument, StoredPolicy
+from policy_service.errors import ErrorItem, Problem
 from policy_service.models import Tenant
-from policy_service.policies.schemas import StoredPolicy
-from policy_service.problems import ErrorItem, Problem
 from policy_service.tenants import store
-from policy_service.tenants.schemas import ShownTenant, StoredDocument, TenantPage
+from policy_service.tenants.schemas import ShownTenant, TenantPage
 
 WHAT_A_TENANT_IS = "A tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme."
 MAX_NAME_LENGTH = 200

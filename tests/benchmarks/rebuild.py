@@ -22,7 +22,7 @@ import psutil
 import redis
 
 from corspolicy import Policies
-from corspolicy.wire import CHANGES, EPOCH
+from corspolicy.sync.wire import CHANGES, EPOCH
 from tests import servers
 from tests.conftest import Databases, admin_key
 from tests.faults.line import Sql

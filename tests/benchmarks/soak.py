@@ -18,12 +18,12 @@ import httpx
 import psutil
 from redis.asyncio import Redis
 
-from policy_service.callers import Caller
+from policy_service.auth.callers import Caller
+from policy_service.changes.preconditions import Precondition
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions, create_engine, create_redis, create_sessions
 from policy_service.fleet import service as fleet
 from policy_service.policies import service as policies
-from policy_service.requests import Precondition
 from policy_service.settings import Settings
 from policy_service.tenants import service as tenants
 from tests import servers

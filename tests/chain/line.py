@@ -6,7 +6,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-from policy_service import embedded
+from policy_service.local import embedded
 from tests.conftest import admin_key
 from tests.support import Api, Process, allowed_origin, free_port, running, wait_until
 

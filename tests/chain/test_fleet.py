@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from corspolicy.wire import CHANGES, PROCESS_PREFIX, PROCESSES
+from corspolicy.sync.wire import CHANGES, PROCESS_PREFIX, PROCESSES
 from tests.chain.line import ORIGIN, Line
 from tests.client.published import Published
 from tests.support import wait_until

@@ -7,9 +7,9 @@ from typing import Any
 
 import redis
 
-from corspolicy.document import Document
-from corspolicy.validation import check
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH, Envelope
+from corspolicy.core.document import Document
+from corspolicy.core.validation import check
+from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH, Envelope
 
 
 class Published:

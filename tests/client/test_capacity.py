@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from corspolicy import Policies, Reason
-from corspolicy.decision import decide
-from corspolicy.wire import CHANGES
+from corspolicy.core.decision import decide
+from corspolicy.sync.wire import CHANGES
 from tests.client.published import Published
 from tests.faults.proxy import BOTH, Proxy, Way
 from tests.support import WAIT_SECONDS

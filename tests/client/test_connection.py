@@ -13,7 +13,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from corspolicy import Policies
-from corspolicy.connection import connect
+from corspolicy.sync.connection import connect
 from tests.redises import SERVICE, Server, Watched
 from tests.support import free_port
 

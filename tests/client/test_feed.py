@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from corspolicy import Policies
-from corspolicy.decision import decide
-from corspolicy.wire import CHANGES, EPOCH, PROCESS_PREFIX
-from policy_service import embedded
+from corspolicy.core.decision import decide
+from corspolicy.sync.wire import CHANGES, EPOCH, PROCESS_PREFIX
+from policy_service.local import embedded
 from tests.client.published import Published
 from tests.support import free_port
 
@@ -294,9 +294,9 @@ def test_an_expired_entry_stops_to_admit_without_a_message(published: Published,
 
 
 def check_expiring(origin: str, until: float) -> bytes:
-    from corspolicy.document import Document
-    from corspolicy.policy import OriginEntry, Policy
-    from corspolicy.wire import Envelope
+    from corspolicy.core.document import Document
+    from corspolicy.core.policy import OriginEntry, Policy
+    from corspolicy.sync.wire import Envelope
 
     policy = Policy(allow_origins=(OriginEntry(origin, until),))
     return Envelope(9, Document("acme", 9, {"default": policy}).to_bytes()).to_bytes()

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from corspolicy import CORSPolicyMiddleware, TenantFromScope, install
-from corspolicy.decision import Reason
+from corspolicy.core.decision import Reason
 from corspolicy.testing import FixedPolicies
 from tests.client.uvicorns import exchange, serving
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from corspolicy.decision import compile_chain, decide, finer_reason
+from corspolicy.core.decision import compile_chain, decide, finer_reason
 from tests import vectors
 from tests.vectors import Vector
 

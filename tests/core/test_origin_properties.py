@@ -8,9 +8,9 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corspolicy.decision import Chain, CompiledPolicy, decide
-from corspolicy.origins import DEFAULT_PORTS, InvalidOrigin, Origin, OriginPattern
-from corspolicy.policy import OriginEntry, Policy
+from corspolicy.core.decision import Chain, CompiledPolicy, decide
+from corspolicy.core.origins import DEFAULT_PORTS, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.policy import OriginEntry, Policy
 
 LABELS = st.from_regex(r"[a-z_]([a-z0-9_-]{0,8}[a-z0-9_])?", fullmatch=True)
 # Few of them, so that patterns and origins meet.

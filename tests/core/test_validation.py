@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corspolicy.document import Document, UnreadableDocument
-from corspolicy.validation import FIELDS, MAX_REPORTED, Problem, check
-from policy_service.policies.hosts import is_public_suffix, to_ascii
+from corspolicy.core.document import Document, UnreadableDocument
+from corspolicy.core.validation import FIELDS, MAX_REPORTED, Problem, check
+from policy_service.documents.domains import is_public_suffix, to_ascii
 from tests import vectors
 from tests.vectors import Vector
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import httpx
 
-from corspolicy.wire import CHANGES
-from policy_service import embedded
+from corspolicy.sync.wire import CHANGES
+from policy_service.local import embedded
 from tests.client.published import Published
 from tests.conftest import admin_key
 from tests.faults.proxy import Proxy

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from corspolicy.status import Report
-from corspolicy.wire import PROCESS_PREFIX, PROCESSES
+from corspolicy.sync.wire import PROCESS_PREFIX, PROCESSES
 from tests.faults import clocks
 from tests.faults.line import NEW, OLD, Line
 from tests.support import Process, wait_until

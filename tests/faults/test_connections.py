@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from corspolicy.feed import SILENCE_SECONDS
+from corspolicy.sync.feed import SILENCE_SECONDS
 from tests.faults.line import NEW, OLD, Line
 from tests.faults.proxy import BOTH, Way
 from tests.support import wait_until

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from corspolicy.wire import CHANGES, DOCUMENTS
+from corspolicy.sync.wire import CHANGES, DOCUMENTS
 from tests.faults.line import Line
 from tests.faults.proxy import BOTH, Proxy, Way
 from tests.faults.watch import Book, Client, Watcher

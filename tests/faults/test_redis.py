@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH
+from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
 from tests.faults.line import NEW, OLD, Line
 from tests.faults.proxy import Way
 from tests.redises import Server

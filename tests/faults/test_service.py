@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH
-from policy_service import embedded
+from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
+from policy_service.local import embedded
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line
 from tests.faults.proxy import Way

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from corspolicy.document import MAX_BYTES
-from corspolicy.wire import CHANGES, DOCUMENTS, EPOCH
+from corspolicy.core.document import MAX_BYTES
+from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
 from tests.faults.line import NEW, OLD, STREAM_LENGTH, Line
 from tests.faults.proxy import Way
 from tests.support import wait_until

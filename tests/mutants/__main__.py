@@ -19,10 +19,10 @@ from tests.support import ROOT
 TIMEOUT_SECONDS = 300
 COPIED = ("client", "policy_service", "tests", "pyproject.toml")
 FEED, CACHE, CONNECTION, FETCHER, LAST_GOOD = (
-    f"client/src/corspolicy/{name}.py" for name in ("feed", "cache", "connection", "fetcher", "lastgood")
+    f"client/src/corspolicy/sync/{name}.py" for name in ("feed", "cache", "connection", "fetcher", "last_known_good")
 )
-DOCUMENT = "client/src/corspolicy/document.py"
-PUBLISHER, PUBLISHING = "policy_service/publisher.py", "policy_service/publishing.py"
+DOCUMENT = "client/src/corspolicy/core/document.py"
+PUBLISHER, PUBLISHER_STORE = "policy_service/publisher/leader.py", "policy_service/publisher/store.py"
 FAULTS, CAPACITY = "tests/faults/test_", "tests/client/test_capacity.py::test_"
 
 
@@ -134,7 +134,7 @@ MUTANTS = [
         LAST_GOOD,
         "if head != _HEAD",
         "if False and head != _HEAD",
-        "tests/client/test_lastgood.py::test_a_file_of_no_use_is_no_reason_not_to_start",
+        "tests/client/test_last_known_good.py::test_a_file_of_no_use_is_no_reason_not_to_start",
     ),
     Mutant(
         "a change is marked only when it is published",
@@ -189,7 +189,7 @@ MUTANTS = [
     ),
     Mutant(
         "and whether it is the same Redis",
-        PUBLISHING,
+        PUBLISHER_STORE,
         "(found.decode(), await history_of(redis)) == (epoch, history)",
         "found.decode() == epoch",
         FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",

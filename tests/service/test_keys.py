@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from policy_service import embedded
+from policy_service.local import embedded
 from tests.conftest import admin_key
 from tests.service.helpers import execute, forged, problem, rows
 from tests.support import Process, free_port, running, wait_until

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from corspolicy.status import Report
-from corspolicy.wire import EPOCH, PROCESS_PREFIX, PROCESSES
+from corspolicy.sync.wire import EPOCH, PROCESS_PREFIX, PROCESSES
 from policy_service.propagation.service import MAX_WAITING
 from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, tenant_api
 from tests.support import Api, Process, running, wait_until

@@ -16,8 +16,8 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from corspolicy.wire import DOCUMENTS
-from policy_service import embedded
+from corspolicy.sync.wire import DOCUMENTS
+from policy_service.local import embedded
 from tests.conftest import admin_key
 from tests.service.helpers import driver_url, problem
 from tests.support import Api, Process, free_port, running, wait_until

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from corspolicy.document import PLATFORM, Document
-from corspolicy.validation import check
+from corspolicy.core.document import PLATFORM, Document
+from corspolicy.core.validation import check
 
 Vector = dict[str, Any]
 

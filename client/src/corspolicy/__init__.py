@@ -1,6 +1,6 @@
 """corspolicy: centrally managed CORS policies for ASGI services."""
 
-from corspolicy.decision import Reason
+from corspolicy.core.decision import Reason
 from corspolicy.middleware import CORSPolicyMiddleware, install
 from corspolicy.policies import Policies
 from corspolicy.status import Status

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from time import time
 from typing import Any, Protocol, TypeVar, overload
 
-from corspolicy.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
-from corspolicy.names import is_service
+from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
+from corspolicy.core.names import is_service
 from corspolicy.policies import Policies
 from corspolicy.tenancy import Scope, TenantResolver, resolver
 

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from corspolicy.connection import connect
-from corspolicy.decision import Chain, Reason
-from corspolicy.replica import Options, Replica
+from corspolicy.core.decision import Chain, Reason
 from corspolicy.status import Status
+from corspolicy.sync.connection import connect
+from corspolicy.sync.replica import Options, Replica
 
 
 class Policies:

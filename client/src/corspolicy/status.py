@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from corspolicy.decision import Reason
+from corspolicy.core.decision import Reason
 
 MAX_REPORTED_REJECTIONS = 10
 """A report names so many; one that names as many may have more."""

@@ -11,8 +11,8 @@ from inspect import iscoroutinefunction
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs
 
-from corspolicy.names import is_slug
-from corspolicy.origins import is_host
+from corspolicy.core.names import is_slug
+from corspolicy.core.origins import is_host
 
 Scope = MutableMapping[str, Any]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from corspolicy.decision import Chain, Reason, compile_chain
-from corspolicy.document import PLATFORM, Document
-from corspolicy.names import is_service
-from corspolicy.validation import check
+from corspolicy.core.decision import Chain, Reason, compile_chain
+from corspolicy.core.document import PLATFORM, Document
+from corspolicy.core.names import is_service
+from corspolicy.core.validation import check
 
 
 class FixedPolicies:

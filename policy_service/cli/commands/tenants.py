@@ -1,0 +1,67 @@
+"""`corspolicy tenants`"""
+
+from __future__ import annotations
+
+import click
+
+from policy_service.cli.shared.api import Api, Asked
+from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
+from policy_service.cli.shared.output import echo_json, output_option, show, table
+
+
+@click.group()
+def tenants() -> None:
+    """Tenants: list, show, create, delete."""
+
+
+@tenants.command("list")
+@output_option
+def list_tenants(output: str) -> None:
+    """All tenants."""
+    with Api.from_environment() as api:
+        items = list(api.items("/v1/tenants"))
+    columns = ("tenant", "name", "services", "revision", "created at")
+    show(output, items, columns, lambda item: [item[column.replace(" ", "_")] for column in columns])
+
+
+@tenants.command("show")
+@tenant_argument
+@output_option
+def show_tenant(tenant: str, output: str) -> None:
+    """One tenant."""
+    with Api.from_environment() as api:
+        found = api.get(f"/v1/tenants/{tenant}", include="policies")
+    if output == "json":
+        echo_json(found)
+        return
+    click.echo(f"{found['tenant']}  {found['name']}".rstrip())
+    click.echo(f"revision {found['revision']}, created at {found['created_at']}\n")
+    rows = [(service, len(policy["allow_origins"])) for service, policy in sorted(found["policies"].items())]
+    click.echo(table(("service", "origins"), rows))
+
+
+@tenants.command("create")
+@click.argument("tenant")
+@click.option("--name", default="", help="The name that people know it by.")
+@reason_option
+def create_tenant(tenant: str, name: str, reason: str | None) -> None:
+    """Create a tenant. Its default policy admits nobody until an origin is added."""
+    with Api.from_environment() as api:
+        made = api.call("POST", "/v1/tenants", {"tenant": tenant, "name": name}, asked=Asked(reason))
+    click.echo(f"{made['tenant']} created, revision {made['revision']}.")
+
+
+@tenants.command("delete")
+@tenant_argument
+@yes_option
+@reason_option
+@confirm_option
+def delete_tenant(tenant: str, yes: bool, reason: str | None, confirm: bool) -> None:
+    """Delete a tenant and all its policies."""
+    with Api.from_environment() as api:
+        found = api.get(f"/v1/tenants/{tenant}")
+        if not yes:
+            services = ", ".join(found["services"]) or "none"
+            click.confirm(f"Delete {tenant} and its policies ({services})?", abort=True)
+        api.call("DELETE", f"/v1/tenants/{tenant}", revision=found["revision"], asked=Asked(reason, confirm))
+    click.echo(f"{tenant} deleted.")

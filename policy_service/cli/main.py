@@ -1,0 +1,53 @@
+"""The `corspolicy` command."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+# click's 2 is what `corspolicy diff` says where there are differences.
+click.UsageError.exit_code = 1
+
+# Each is imported when it is named: what serves takes a second, for which no completion and no script should wait.
+_COMMANDS = {
+    "up": "policy_service.cli.commands.servers:up_command",
+    "serve": "policy_service.cli.commands.servers:serve",
+    "migrate": "policy_service.cli.commands.servers:migrate_command",
+    "tenants": "policy_service.cli.commands.tenants:tenants",
+    "policies": "policy_service.cli.commands.policies:policies",
+    "origins": "policy_service.cli.commands.origins:origins",
+    "explain": "policy_service.cli.commands.explain:explain",
+    "history": "policy_service.cli.commands.history:history",
+    "restore": "policy_service.cli.commands.history:restore",
+    "tail": "policy_service.cli.commands.history:tail",
+    "fleet": "policy_service.cli.commands.fleet:fleet",
+    "keys": "policy_service.cli.commands.keys:keys",
+    "export": "policy_service.cli.commands.gitops:export_command",
+    "diff": "policy_service.cli.commands.gitops:diff_command",
+    "apply": "policy_service.cli.commands.gitops:apply_command",
+    "schema": "policy_service.cli.commands.schema:schema",
+    "import-app": "policy_service.cli.commands.import_app:import_app",
+}
+
+
+class _Main(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="corspolicy-service")
+def main() -> None:
+    """Centrally managed CORS policies.
+
+    The commands that serve read settings from environment variables with the prefix CORSPOLICY_; all others talk to
+    the admin API at CORSPOLICY_URL (http://127.0.0.1:8700) with the key in CORSPOLICY_API_KEY.
+    """

@@ -1,0 +1,69 @@
+"""Whether the service lives, and whether it can serve."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+
+from policy_service.database import DATABASE_ERRORS
+from policy_service.http.dependencies import RedisOf, SessionsOf
+from policy_service.publisher import store
+from policy_service.publisher.leader import Publisher
+
+CHECK_TIMEOUT_SECONDS = 2.0
+
+router = APIRouter(tags=["health"])
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """What works right now."""
+
+    ready: bool = Field(description="whether requests to the API can be served; that needs the database only")
+    database: bool
+    redis: bool = Field(description="without it changes are kept and published when it is back")
+    publisher: str = Field(description="what this process's publisher does")
+    unpublished: int | None = Field(description="changes that Redis may not have yet")
+
+
+@router.get("/livez", operation_id="check_liveness")
+async def livez() -> Alive:
+    """Answers while the process does."""
+    return Alive()
+
+
+@router.get(
+    "/readyz", operation_id="check_readiness", responses={503: {"model": Readiness, "description": "Not ready"}}
+)
+async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, response: Response) -> Readiness:
+    """200 if the API can be served, 503 if it can't."""
+    publisher: Publisher = request.app.state.publisher
+    unpublished: int | None = None
+    is_redis_there = False
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), sessions() as session:
+            unpublished = await store.count_unpublished(session)
+    except DATABASE_ERRORS:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            await redis.ping()
+            is_redis_there = True
+    except (RedisError, OSError):
+        pass
+    return Readiness(
+        ready=unpublished is not None,
+        database=unpublished is not None,
+        redis=is_redis_there,
+        publisher=publisher.state,
+        unpublished=unpublished,
+    )

@@ -1,0 +1,124 @@
+"""The history of tenants: reading it, and restoring what was."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from corspolicy.core.names import is_slug
+from corspolicy.core.validation import json_pointer
+from policy_service.auth.callers import Scope
+from policy_service.changes import store as changes
+from policy_service.changes.request import ChangeRequest
+from policy_service.changes.service import restore_tenant, unknown_tenant
+from policy_service.database import Sessions
+from policy_service.documents.difference import Difference, compare
+from policy_service.documents.model import StoredDocument
+from policy_service.errors import ErrorItem, Problem
+from policy_service.history import store
+from policy_service.history.schemas import ChangePage, Restore, Restored, ShownChange, ShownRevision
+from policy_service.history.store import Filters
+from policy_service.models import MAX_REVISION, Change
+
+
+async def page(sessions: Sessions, scope: Scope, filters: Filters, cursor: str | None, limit: int) -> ChangePage:
+    """Some changes, the newest first."""
+    before = None if cursor is None else read_number(cursor, "Pass next_cursor of a page as it was given.")
+    async with sessions() as session:
+        rows = await store.page(session, scope, filters, before, limit + 1)
+    next_cursor = str(rows[limit - 1].revision) if len(rows) > limit else None
+    return ChangePage(items=[shown(row) for row in rows[:limit]], next_cursor=next_cursor)
+
+
+async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | None, limit: int) -> ChangePage:
+    """Some changes of a tenant, also of one that is deleted. Raises Problem 404 for one that never was."""
+    if not is_slug(tenant):
+        raise unknown_tenant(tenant)
+    found = await page(sessions, scope, Filters(tenant=tenant), cursor, limit)
+    if not found.items:
+        async with sessions() as session:
+            if await changes.last_revision(session, scope, tenant) is None:
+                raise unknown_tenant(tenant)
+    return found
+
+
+async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> ShownRevision:
+    """One change, with the documents before and after it. Raises Problem 404."""
+    row = await _find(sessions, scope, tenant, revision)
+    before, after = _document(row.before), _document(row.after)
+    whole = {**dict(shown(row)), "difference": list(compare(before, after)), "omitted": 0}
+    return ShownRevision(**whole, before=before, after=after)
+
+
+async def restore(sessions: Sessions, tenant: str, wanted: Restore, asked: ChangeRequest) -> Restored:
+    """Make the document of an earlier revision the present one, as a new revision.
+
+    Entries that have expired since are left out, with a warning: they would admit nobody, and be removed soon.
+    """
+    row = await _find(sessions, asked.caller.scope, tenant, wanted.revision)
+    document = _document(row.after)
+    if document is None:
+        detail = "That revision is a deletion: name one before it, or delete the tenant."
+        errors = [ErrorItem(code="revision_deletion", pointer="/revision", detail=detail)]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "Nothing was restored: see errors.", errors)
+    warnings = _drop_expired(document)
+    changed = await restore_tenant(sessions, tenant, document, warnings, asked=asked)
+    return Restored(
+        tenant=tenant,
+        revision=changed.revision,
+        document=changed.document,
+        difference=list(changed.difference),
+        omitted=changed.omitted,
+        warnings=list(changed.warnings),
+    )
+
+
+def shown(row: Change) -> ShownChange:
+    """A change as the API shows it."""
+    return ShownChange(
+        tenant=row.tenant,
+        revision=row.revision,
+        changed_at=row.created_at,
+        actor=row.actor,
+        subject=row.subject,
+        action=row.action,
+        reason=row.reason,
+        difference=[Difference.model_validate(item) for item in row.difference],
+        omitted=row.omitted,
+    )
+
+
+def read_number(text: str, detail: str) -> int:
+    """A revision or position as it was given out. Raises Problem 400."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_REVISION):
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", detail)
+    return int(text)
+
+
+async def _find(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> Change:
+    if not is_slug(tenant):
+        raise unknown_tenant(tenant)
+    async with sessions() as session:
+        row = await store.find(session, scope, tenant, revision)
+        if row is None and await changes.last_revision(session, scope, tenant) is None:
+            raise unknown_tenant(tenant)
+    if row is None:
+        detail = f"There is no revision {revision} of tenant {tenant!r}."
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
+    return row
+
+
+def _document(values: dict[str, Any] | None) -> StoredDocument | None:
+    return None if values is None else StoredDocument.model_validate(values)
+
+
+def _drop_expired(document: StoredDocument) -> list[ErrorItem]:
+    return [
+        ErrorItem(
+            code="origin_expired",
+            pointer=json_pointer("policies", service, "allow_origins"),
+            detail=f"{entry.pattern} has expired since, and was left out.",
+        )
+        for service, entry in document.drop_expired(datetime.now(UTC))
+    ]

@@ -1,0 +1,131 @@
+"""Changes as server-sent events, in the order in which they were published.
+
+Not in the order of revisions: a transaction that took an early revision may commit late, and whoever reads on from a
+later one would never see it. The publisher numbers changes when they are published, one at a time, so that a position
+that was read is never followed by the appearance of a lower one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http import HTTPStatus
+
+import anyio
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
+
+from policy_service.auth.callers import Authenticate, Caller
+from policy_service.database import DATABASE_ERRORS, Sessions
+from policy_service.errors import Problem
+from policy_service.history import store
+from policy_service.history.service import read_number, shown
+from policy_service.history.store import Filters
+
+POLL_SECONDS = 1.0
+HEARTBEAT_SECONDS = 10.0
+SEND_TIMEOUT_SECONDS = 30.0
+STOP_SECONDS = 3.0
+BATCH = 100
+
+logger = logging.getLogger(__name__)
+
+
+class _Answer(EventSourceResponse):
+    place: ExitStack
+    """Left when the stream ends, however it does."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Whoever does not read any more is left; that is no error of the service.
+        with self.place, suppress(SendTimeoutError):
+            await super().__call__(scope, receive, send)
+
+
+class Streams:
+    """The open streams of this process: at most `limit`, and of one key at most a quarter of that."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._share = max(1, limit // 4)
+        self._open: Counter[str] = Counter()
+
+    async def open(
+        self,
+        sessions: Sessions,
+        caller: Caller,
+        authenticate: Authenticate,
+        filters: Filters,
+        last_event_id: str | None,
+    ) -> EventSourceResponse:
+        """The answer to one who wants to follow the changes.
+
+        Raises Problem: 429 if its key does too often, 503 if too many do, 400 for a wrong id.
+        """
+        with ExitStack() as place:
+            place.enter_context(self._place(caller.actor))
+            async with sessions() as session:
+                last = await store.last_position(session)
+            position = last if filters.since is None else 0
+            if last_event_id is not None:
+                detail = "Pass the id of an event as it was given, or none, to begin with what is yet to come."
+                position = read_number(last_event_id, detail)
+                if position > last:
+                    raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", detail)
+            stopping = anyio.Event()
+            answer = _Answer(
+                self._events(sessions, authenticate, filters, position, stopping),
+                ping=0,
+                send_timeout=SEND_TIMEOUT_SECONDS,
+                shutdown_event=stopping,
+                shutdown_grace_period=STOP_SECONDS,
+            )
+            answer.place = place.pop_all()
+            return answer
+
+    @contextmanager
+    def _place(self, actor: str) -> Iterator[None]:
+        headers = {"Retry-After": "10"}
+        if self._open[actor] >= self._share:
+            detail = f"This key has {self._share} streams open in this process: close one, or try again later."
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-streams", detail, headers=headers)
+        if self._open.total() >= self._limit:
+            detail = f"{self._limit} streams are open in this process (CORSPOLICY_MAX_STREAMS): try again later."
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, headers=headers)
+        self._open[actor] += 1
+        try:
+            yield
+        finally:
+            self._open[actor] -= 1
+            # Only who has one is counted.
+            self._open += Counter()
+
+    async def _events(
+        self, sessions: Sessions, authenticate: Authenticate, filters: Filters, position: int, stopping: anyio.Event
+    ) -> AsyncIterator[ServerSentEvent]:
+        try:
+            beat_at = 0.0
+            while not stopping.is_set():
+                if time.monotonic() >= beat_at:
+                    # Whoever has lost the key, or tenants, gets no more of them.
+                    scope = (await authenticate()).scope
+                    yield ServerSentEvent(comment="alive", id=str(position))
+                    beat_at = time.monotonic() + HEARTBEAT_SECONDS
+                async with sessions() as session:
+                    last = await store.last_position(session)
+                    rows = await store.published(session, scope, filters, position, last, BATCH)
+                for row in rows:
+                    yield ServerSentEvent(shown(row).model_dump_json(), event="change", id=str(row.position))
+                if len(rows) == BATCH and rows[-1].position is not None:
+                    position = rows[-1].position
+                    continue
+                position = last
+                with anyio.move_on_after(POLL_SECONDS):
+                    await stopping.wait()
+        except Problem as problem:
+            logger.info("a stream of changes ends: %s", problem.detail)
+        except DATABASE_ERRORS as error:
+            logger.warning("a stream of changes ends, to be taken up again: %s", type(error).__name__)
