@@ -278,7 +278,7 @@ def test_tenants_are_completed_by_the_service_and_by_nothing_where_it_is_out_of_
 
 
 def test_the_commands_of_people_need_no_second_to_start() -> None:
-    modules = "import sys, policy_service.cli as cli; cli.main.get_command(None, 'tenants'); print(*sys.modules)"
+    modules = "import sys, policy_service.cli.main as cli; cli.main.get_command(None, 'tenants'); print(*sys.modules)"
     loaded = subprocess.run(
         [COMMAND.replace("corspolicy", "python"), "-c", modules], capture_output=True, text=True, cwd=ROOT, timeout=60
     ).stdout.split()

@@ -136,7 +136,7 @@ def test_a_key_that_sends_too_much_is_patient(new_database: Callable[[], str], f
 
 
 def test_retries_are_bounded(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_service.cli.commands.api.MAX_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("policy_service.cli.shared.api.MAX_WAIT_SECONDS", 0.1)
     with limited(new_database, "0.01") as cli:
         cli.ok("fleet")
         refused = cli("fleet")

