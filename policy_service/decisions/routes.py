@@ -9,8 +9,9 @@ from policy_service.decisions import service
 from policy_service.decisions.schemas import Answer, Question
 from policy_service.errors import validation_problem
 from policy_service.http.bodies import JsonBody
-from policy_service.http.dependencies import CallerOf, SessionsOf
-from policy_service.http.openapi import body_schema, problems
+from policy_service.http.declarations import problems
+from policy_service.http.dependencies import CallerDep, SessionsDep
+from policy_service.http.openapi import body_schema
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
     openapi_extra=body_schema(Question),
     responses=problems(404),
 )
-async def explain(sessions: SessionsOf, caller: CallerOf, body: JsonBody) -> Answer:
+async def explain(sessions: SessionsDep, caller: CallerDep, body: JsonBody) -> Answer:
     """What every service would do with a request, why, and with which headers."""
     try:
         question = Question.model_validate(body)

@@ -53,7 +53,7 @@ class ShownChange(BaseModel):
 
 
 class ShownRevision(ShownChange):
-    """One revision, with the documents before and after it, and the whole difference."""
+    """One revision, with the documents before and after it, and the entire difference."""
 
     before: StoredDocument | None = Field(description="null where it made the tenant")
     after: StoredDocument | None = Field(description="null where it deleted the tenant")

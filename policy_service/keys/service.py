@@ -13,7 +13,7 @@ from policy_service.auth.authentication import state_of
 from policy_service.auth.callers import Caller, Role
 from policy_service.auth.tokens import digest, generate_key, hash_key
 from policy_service.database import Sessions
-from policy_service.errors import ErrorItem, Problem
+from policy_service.errors import ErrorItem, Problem, invalid_request
 from policy_service.keys import store
 from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
 from policy_service.models import ApiKey
@@ -29,13 +29,14 @@ async def create(sessions: Sessions, pepper: SecretStr, new: NewKey, caller: Cal
     async with sessions.begin() as session:
         known = await tenants.known(session, caller.scope, new.tenants or [])
         unknown = [
-            ErrorItem(code="unknown_tenant", pointer=f"/tenants/{index}", detail=f"There is no tenant {slug!r}.")
+            ErrorItem(
+                code="unknown_tenant", pointer=f"/tenants/{index}", detail=f"Unknown tenant {slug!r}: create it first."
+            )
             for index, slug in enumerate(new.tenants or [])
             if slug not in known
         ]
         if unknown:
-            detail = "A key is for tenants that there are: create them first. See errors."
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, unknown)
+            raise invalid_request(unknown)
         key = ApiKey(
             id=text.id,
             digest=digest(text, hash_key(await auth_store.hash_secret(session), pepper)),
@@ -51,7 +52,7 @@ async def create(sessions: Sessions, pepper: SecretStr, new: NewKey, caller: Cal
 
 
 async def create_first(sessions: Sessions, pepper: SecretStr, caller: Caller) -> str | None:
-    """Make an admin key if there is no key yet; returns its text."""
+    """Create an admin key if no key exists; returns its text."""
     async with sessions() as session:
         if not await store.is_empty(session):
             return None
@@ -150,4 +151,4 @@ def _shown(key: ApiKey) -> ShownKey:
 
 
 def _unknown(key_id: str) -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-key", f"There is no key {key_id!r}.")
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-key", f"Key {key_id!r} not found, or not visible to this key.")

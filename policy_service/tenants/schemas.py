@@ -21,12 +21,12 @@ class ShownTenant(BaseModel):
     revision: int
     created_at: datetime
     policies: dict[str, StoredPolicy] | None = Field(
-        default=None, description="by service; null unless asked for by `include=policies`"
+        default=None, description="by service; null without `include=policies`"
     )
 
 
 class WrittenTenant(BaseModel):
-    """A tenant that was written whole."""
+    """A tenant after it was replaced or created."""
 
     tenant: str
     name: str

@@ -36,7 +36,10 @@ def test_tenants_are_created_listed_shown_and_deleted(cli: Cli) -> None:
     declined = cli("tenants", "delete", slug, stdin="n\n")
     assert (declined.exit_code, f"Delete {slug} and its policies (default)?" in declined.output) == (1, True)
     assert cli.ok("tenants", "delete", slug, "--yes") == f"{slug} deleted.\n"
-    assert cli("tenants", "show", slug).stderr == f"Error: Not Found: There is no tenant '{slug}'.\n"
+    assert (
+        cli("tenants", "show", slug).stderr
+        == f"Error: Not Found: Tenant '{slug}' not found, or not visible to this key.\n"
+    )
 
 
 def test_a_policy_goes_out_and_comes_back_the_same(cli: Cli, tenant: str, tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_history_goes_across_tenants_and_takes_filters(cli: Cli, tenant: str, sh
     assert cli.ok("history", tenant, "--until", "1h") == "There are no such changes.\n"
     unknown = cli("history", "no-such-tenant")
     assert unknown.exit_code == 1
-    assert "There is no tenant 'no-such-tenant'" in unknown.output
+    assert "Tenant 'no-such-tenant' not found" in unknown.output
 
 
 def test_a_large_change_is_cut_short_in_a_list_and_shown_whole_by_its_revision(cli: Cli, shared_api: Api) -> None:
@@ -180,7 +183,7 @@ def test_a_restore_that_takes_origins_away_is_confirmed_by_a_person_or_by_an_opt
     refused = cli("restore", tenant, str(empty), "--yes")
     assert (refused.exit_code, "add --confirm" in refused.stderr) == (1, True)
     answered = cli("restore", tenant, str(empty), stdin="y\n")
-    assert f"would refuse its only origin: {ORIGIN}" in answered.output
+    assert f"would no longer allow its only origin: {ORIGIN}" in answered.output
     assert cli.json("origins", "list", tenant) == []
 
 
