@@ -93,7 +93,9 @@ def test_an_entry_beside_another_is_taken_back_just_so_and_the_last_one_not(api:
     path = f"/v1/tenants/{tenant}/policies/default/origins"
     first, second = (f"{path}/{api.allow(tenant, origin)['id']}" for origin in ORIGINS[:2])
     assert api.http.delete(first).status_code == 204
-    assert _is_asked(api.http.delete(second)) == [f"Policy 'default' would no longer allow its only origin: {ORIGINS[1]}."]
+    assert _is_asked(api.http.delete(second)) == [
+        f"Policy 'default' would no longer allow its only origin: {ORIGINS[1]}."
+    ]
     _is_asked(api.http.patch(second, json={"expires_at": PAST}, headers=ANY))
     assert api.http.delete(second, params=CONFIRM).status_code == 204
 
