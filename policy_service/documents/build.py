@@ -1,4 +1,4 @@
-"""Documents from what callers send: every problem at once."""
+"""Documents from what callers send: every error at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 from corspolicy.core.names import is_service
 from corspolicy.core.policy import OriginEntry, Policy
-from corspolicy.core.validation import MAX_REPORTED, check
-from corspolicy.core.validation import Problem as PolicyProblem
+from corspolicy.core.validation import MAX_REPORTED, Finding, check
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from policy_service.documents.model import Entry, StoredPolicy
 from policy_service.errors import ErrorItem, Problem
@@ -34,7 +33,7 @@ def build_policy(
         body = {name: value for name, value in body.items() if name not in _READ_ONLY}
     checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     if checked.policy is None:
-        raise invalid_policy([ErrorItem.of(problem, pointer) for problem in checked.problems])
+        raise invalid_policy([ErrorItem.of(error, pointer) for error in checked.errors])
     known = {} if old_policy is None else {entry.pattern: entry for entry in old_policy.allow_origins}
     values = {value["pattern"]: value for value in reversed(body.get("allow_origins", [])) if isinstance(value, dict)}
     entries = []
@@ -60,8 +59,8 @@ def build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, lis
         {**policy.settings(), "allow_origins": [body]}, to_ascii=to_ascii, is_public_suffix=is_public_suffix
     )
     if checked.policy is None:
-        raise invalid_policy([ErrorItem.of(_in_entry(problem)) for problem in checked.problems])
-    warnings = [_in_entry(problem) for problem in checked.warnings if problem.pointer.startswith("/allow_origins/0")]
+        raise invalid_policy([ErrorItem.of(_in_entry(error)) for error in checked.errors])
+    warnings = [_in_entry(warning) for warning in checked.warnings if warning.pointer.startswith("/allow_origins/0")]
     entry = _entry(checked.policy.allow_origins[0], body, actor)
     return entry, [ErrorItem.of(warning) for warning in (*warnings, *_expired([entry], ""))]
 
@@ -73,11 +72,11 @@ def extended(entry: Entry, asked: Entry) -> Entry:
     return entry.model_copy(update={"expires_at": expires_at})
 
 
-def _expired(entries: Sequence[Entry], pointer: str) -> list[PolicyProblem]:
+def _expired(entries: Sequence[Entry], pointer: str) -> list[Finding]:
     now = datetime.now(UTC)
     message = "This time has passed: the entry admits nobody, and is removed soon."
     return [
-        PolicyProblem("origin_expired", pointer.format(index) + "/expires_at", message)
+        Finding("origin_expired", pointer.format(index) + "/expires_at", message)
         for index, entry in enumerate(entries)
         if entry.has_expired(now)
     ][:MAX_REPORTED]
@@ -88,9 +87,9 @@ def _entry(admitted: OriginEntry, values: dict[str, Any], actor: str) -> Entry:
     return Entry(pattern=admitted.pattern, note=values.get("note"), expires_at=expires_at, created_by=actor)
 
 
-def _in_entry(problem: PolicyProblem) -> PolicyProblem:
-    pointer = problem.pointer.removeprefix("/allow_origins/0")
-    return PolicyProblem(problem.code, pointer, problem.message, problem.suggestion)
+def _in_entry(finding: Finding) -> Finding:
+    pointer = finding.pointer.removeprefix("/allow_origins/0")
+    return Finding(finding.code, pointer, finding.message, finding.suggestion)
 
 
 def invalid_policy(errors: list[ErrorItem]) -> Problem:
