@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from corspolicy.core.policy import SETTINGS
 from policy_service.cli.commands.schema import SCHEMA
 from tests.cli.helpers import COMMAND, Cli, write
 from tests.service.helpers import FULL
@@ -159,9 +160,7 @@ def test_every_file_that_is_wrong_is_named_and_nothing_is_applied(
             "Error: Nothing was compared: 4 problems in 2 files.",
             f"  {folder}/bad.yaml:4: An origin has no path or trailing slash: it is scheme, host and port only.",
             "    try: https://a.example.com",
-            f"  {folder}/bad.yaml:5: There is no such setting. The settings are allow_origins, allow_methods, "
-            "allow_headers, expose_headers, allow_credentials, dangerously_allow_insecure_origins, "
-            "dangerously_allow_public_suffixes, max_age.",
+            f"  {folder}/bad.yaml:5: Unknown setting. The settings are {', '.join(SETTINGS)}.",
             f"  {folder}/worse.yaml:1: policies has the tenant's policies, by service or `default`; {{}} for none.",
             f"  {folder}/worse.yaml:2: There is no such key: polices. The keys are tenant, name, policies.",
         ]

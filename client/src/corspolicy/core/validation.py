@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from corspolicy.core.origins import ANY, InvalidOrigin, Origin, OriginPattern, candidates, is_valid_domain
-from corspolicy.core.policy import OriginEntry, Policy
+from corspolicy.core.policy import MAX_AGE_LIMIT, SETTINGS, Flag, OriginEntry, Policy
 
-MAX_AGE_LIMIT = 86_400
 SHORTEST_BROWSER_CAP = 600
 MAX_NOTE_LENGTH = 500
 MAX_REPORTED = 100
@@ -53,9 +52,7 @@ _REQUEST_ONLY_HEADERS = frozenset(
     )
 )  # fmt: skip
 _READ_ONLY_ENTRY_FIELDS = frozenset(("id", "created_at", "created_by"))
-_LIST_FIELDS = ("allow_methods", "allow_headers", "expose_headers")
-_FLAGS = ("allow_credentials", "dangerously_allow_insecure_origins", "dangerously_allow_public_suffixes")
-FIELDS = ("allow_origins", *_LIST_FIELDS, *_FLAGS, "max_age")
+_FLAGS = tuple(name for name, setting in SETTINGS.items() if isinstance(setting.kind, Flag))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +121,9 @@ class _Checker:
             self._problem("not_an_object", "", "A policy is a JSON object.")
             return self._result(None)
         for name in values:
-            if name not in FIELDS:
-                known = ", ".join(FIELDS)
-                self._problem(
-                    "unknown_field", json_pointer(name), f"There is no such setting. The settings are {known}."
-                )
+            if name not in SETTINGS:
+                message = f"Unknown setting. The settings are {', '.join(SETTINGS)}."
+                self._problem("unknown_field", json_pointer(name), message)
         flags = {name: self._flag(values, name) for name in _FLAGS}
         credentials = flags["allow_credentials"]
         policy = Policy(
@@ -155,7 +150,7 @@ class _Checker:
             self._warnings.append(Finding(code, pointer, message, suggestion))
 
     def _flag(self, values: Mapping[str, Any], name: str) -> bool:
-        value = values.get(name, False)
+        value = values.get(name, SETTINGS[name].default)
         if not isinstance(value, bool):
             self._problem("not_a_boolean", f"/{name}", f"{name} is true or false.")
             return False
