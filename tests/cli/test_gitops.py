@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from corspolicy.core.policy import SETTINGS
-from policy_service.cli.commands.schema import SCHEMA
+from policy_service.cli.gitops.schema import SCHEMA
 from tests.cli.helpers import COMMAND, Cli, write
 from tests.service.helpers import FULL
 from tests.support import ROOT, Api

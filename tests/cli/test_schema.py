@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from corspolicy.core.policy import SETTINGS
-from policy_service.cli.commands.schema import SCHEMA
+from policy_service.cli.gitops.schema import SCHEMA
 from tests.service.helpers import FULL
 
 
