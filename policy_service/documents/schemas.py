@@ -7,6 +7,8 @@ from typing import Any
 from corspolicy.core.policy import SETTINGS, Flag, Names, Number, Origins, Setting
 from corspolicy.core.validation import MAX_NOTE_LENGTH
 
+# What a policy is shown with beside its settings: ignored when it is sent back.
+READ_ONLY = frozenset(("tenant", "service", "revision", "warnings"))
 PATTERN: dict[str, Any] = {
     "type": "string",
     "description": "https://app.example.com; https://*.example.com for one or more labels under it; :* for any port; "

@@ -208,7 +208,7 @@ def test_the_plan_as_json(cli: Cli, folder: Path, tenant: str) -> None:
     assert result.exit_code == DIFFERENCES
     (step,) = json.loads(result.stdout)
     assert (step["action"], step["tenant"], step["revision"]) == ("create", tenant, None)
-    assert step["differences"][1] == {
+    assert step["edits"][1] == {
         "policy": "default", "setting": "allow_origins", "value": "https://a.example.com", "before": None, "after": {}
     }  # fmt: skip
 
