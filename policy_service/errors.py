@@ -8,8 +8,7 @@ from http import HTTPStatus
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
 
-from corspolicy.core.validation import Problem as PolicyProblem
-from corspolicy.core.validation import json_pointer
+from corspolicy.core.validation import Finding, json_pointer
 
 MAX_ERRORS = 100
 
@@ -23,10 +22,10 @@ class ErrorItem(BaseModel):
     suggestion: str | None = Field(default=None, description="the nearest value that would be accepted")
 
     @classmethod
-    def of(cls, problem: PolicyProblem, prefix: str = "") -> ErrorItem:
+    def of(cls, finding: Finding, prefix: str = "") -> ErrorItem:
         """What is wrong with a policy, with its pointer under `prefix`."""
         return cls(
-            code=problem.code, pointer=prefix + problem.pointer, detail=problem.message, suggestion=problem.suggestion
+            code=finding.code, pointer=prefix + finding.pointer, detail=finding.message, suggestion=finding.suggestion
         )
 
 

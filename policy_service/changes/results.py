@@ -10,7 +10,7 @@ from policy_service.documents.difference import Difference
 from policy_service.documents.model import StoredDocument
 from policy_service.errors import ErrorItem
 
-Body = TypeVar("Body", bound=BaseModel | None, covariant=True)
+Body = TypeVar("Body", covariant=True)
 
 
 class Result(NamedTuple, Generic[Body]):

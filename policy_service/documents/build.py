@@ -9,16 +9,15 @@ from typing import Any
 
 from corspolicy.core.names import is_service
 from corspolicy.core.policy import OriginEntry, Policy
-from corspolicy.core.validation import MAX_REPORTED, check, json_pointer
-from corspolicy.core.validation import Problem as PolicyProblem
+from corspolicy.core.validation import MAX_REPORTED, Finding, check, json_pointer
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
 from policy_service.documents.names import SERVICE_RULE, name_errors, require_service_name, unknown_fields
+from policy_service.documents.schemas import READ_ONLY
 from policy_service.errors import ErrorItem, Problem
 
 # What reading adds, and writing ignores: what was read can be written back.
 _READ_ONLY_OF_TENANT = frozenset(("tenant", "services", "revision", "created_at"))
-_READ_ONLY_OF_POLICY = frozenset(("tenant", "service", "revision", "warnings"))
 _EDITABLE = {"note", "expires_at"}
 
 
@@ -61,10 +60,10 @@ def build_policy(
     Entries of the old policy that stay keep their id and history.
     """
     if isinstance(body, dict):
-        body = {name: value for name, value in body.items() if name not in _READ_ONLY_OF_POLICY}
+        body = {name: value for name, value in body.items() if name not in READ_ONLY}
     checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     if checked.policy is None:
-        raise invalid_policy([ErrorItem.of(problem, pointer) for problem in checked.problems])
+        raise invalid_policy([ErrorItem.of(error, pointer) for error in checked.errors])
     known = {} if old is None else {entry.pattern: entry for entry in old.allow_origins}
     values = {value["pattern"]: value for value in reversed(body.get("allow_origins", [])) if isinstance(value, dict)}
     entries = []
@@ -90,8 +89,8 @@ def build_entry(policy: StoredPolicy, body: Any, actor: str) -> tuple[Entry, lis
         {**policy.settings(), "allow_origins": [body]}, to_ascii=to_ascii, is_public_suffix=is_public_suffix
     )
     if checked.policy is None:
-        raise invalid_policy([ErrorItem.of(_in_entry(problem)) for problem in checked.problems])
-    warnings = [_in_entry(problem) for problem in checked.warnings if problem.pointer.startswith("/allow_origins/0")]
+        raise invalid_policy([ErrorItem.of(_in_entry(error)) for error in checked.errors])
+    warnings = [_in_entry(warning) for warning in checked.warnings if warning.pointer.startswith("/allow_origins/0")]
     entry = _entry(checked.policy.allow_origins[0], body, actor)
     return entry, [ErrorItem.of(warning) for warning in (*warnings, *_expired([entry], ""))]
 
@@ -134,19 +133,19 @@ def _entry(allowed: OriginEntry, values: dict[str, Any], actor: str) -> Entry:
     return Entry(pattern=allowed.pattern, note=values.get("note"), expires_at=expires_at, created_by=actor)
 
 
-def _expired(entries: Sequence[Entry], pointer: str) -> list[PolicyProblem]:
+def _expired(entries: Sequence[Entry], pointer: str) -> list[Finding]:
     now = datetime.now(UTC)
     message = "This time is in the past: the entry allows nothing and will be removed soon."
     return [
-        PolicyProblem("origin_expired", pointer.format(index) + "/expires_at", message)
+        Finding("origin_expired", pointer.format(index) + "/expires_at", message)
         for index, entry in enumerate(entries)
         if entry.has_expired(now)
     ][:MAX_REPORTED]
 
 
-def _in_entry(problem: PolicyProblem) -> PolicyProblem:
-    pointer = problem.pointer.removeprefix("/allow_origins/0")
-    return PolicyProblem(problem.code, pointer, problem.message, problem.suggestion)
+def _in_entry(finding: Finding) -> Finding:
+    pointer = finding.pointer.removeprefix("/allow_origins/0")
+    return Finding(finding.code, pointer, finding.message, finding.suggestion)
 
 
 def _beneath(pointer: str, items: Sequence[ErrorItem]) -> list[ErrorItem]:

@@ -137,8 +137,9 @@ def _shown(
     tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[ErrorItem] = ()
 ) -> ShownPolicy:
     policy = document.policies[service]
-    return ShownPolicy.model_construct(
-        **dict(policy),
+    return ShownPolicy(
+        allow_origins=policy.allow_origins,
+        **policy.settings(),
         tenant=tenant,
         service=service,
         revision=revision,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Response
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from policy_service.changes.preconditions import etag
 from policy_service.changes.request import ChangeRequest
@@ -93,7 +94,7 @@ def _reply(outcome: Result[Any] | DryRun, location: Callable[[Any], str] | None)
     if location is not None:
         headers["location"] = location(outcome.body)
     status = HTTPStatus.CREATED if outcome.created else HTTPStatus.OK
-    return Reply(status, headers, outcome.body.model_dump_json().encode(), outcome.revision)
+    return Reply(status, headers, to_json(outcome.body), outcome.revision)
 
 
 @answers(headers=("Preference-Applied",))
@@ -129,13 +130,13 @@ def _wait(values: Sequence[str]) -> int | None:
     return None
 
 
-def writes(body: type[BaseModel], *statuses: int, may_create: bool = False, location: bool = False) -> dict[str, Any]:
+def writes(body: type[Any], *statuses: int, may_create: bool = False, location: bool = False) -> dict[str, Any]:
     """The declaration of a route that responds with the `body` that it wrote; `statuses` are those of its problems."""
     created = creates(body, location=location)["responses"] if may_create else {}
     return {"response_model": body | DryRun, "responses": created | problems(*statuses)}
 
 
-def creates(body: type[BaseModel], *statuses: int, location: bool = True) -> dict[str, Any]:
+def creates(body: type[Any], *statuses: int, location: bool = True) -> dict[str, Any]:
     """The declaration of a route that responds with the `body` that it created."""
     headers = {"headers": header("Location")} if location else {}
     responses: dict[int | str, dict[str, Any]] = {201: {"model": body, "description": "Created", **headers}}

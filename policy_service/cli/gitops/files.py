@@ -17,10 +17,10 @@ from corspolicy.core.validation import check, json_pointer
 from policy_service.cli.gitops import strict_yaml
 from policy_service.cli.gitops.strict_yaml import Defect
 from policy_service.documents.domains import is_public_suffix, to_ascii
+from policy_service.documents.schemas import READ_ONLY
 
 MAX_NAME_LENGTH = 200
 MAX_BYTES = 16 * 1024 * 1024
-_SHOWN_BESIDE = frozenset(("tenant", "service", "revision", "warnings"))
 _FIELDS = ("tenant", "name", "policies")
 
 PolicyValues = dict[str, Any]
@@ -100,10 +100,10 @@ def minimal(policy: Policy, values: Mapping[str, Any], now: float) -> PolicyValu
 
 def stored(values: Mapping[str, Any]) -> PolicyValues:
     """A policy as the service shows it, in minimal form. Raises ValueError with the reason if it can't be read."""
-    checked = check({name: values[name] for name in values if name not in _SHOWN_BESIDE})
+    checked = check({name: values[name] for name in values if name not in READ_ONLY})
     if checked.policy is None:
-        problem = checked.problems[0]
-        raise ValueError(f"{problem.pointer}: {problem.message}")
+        error = checked.errors[0]
+        raise ValueError(f"{error.pointer}: {error.message}")
     return minimal(checked.policy, values, time.time())
 
 
@@ -181,8 +181,8 @@ def _checked(path: Path, read: strict_yaml.Read) -> TenantFile | Invalid:
             defect(pointer, f"{service} is no service: 1 to 63 lower-case letters, digits, dots, hyphens, underscores.")
         policy = {} if policy is None else policy
         checked = check(policy, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
-        for problem in checked.problems:
-            defect(pointer + problem.pointer, problem.message, problem.suggestion)
+        for error in checked.errors:
+            defect(pointer + error.pointer, error.message, error.suggestion)
         warnings += [Defect(read.line(pointer + found.pointer), found.message) for found in checked.warnings]
         if checked.policy is not None:
             now = time.time()
