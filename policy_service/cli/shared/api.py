@@ -208,7 +208,7 @@ def _wait(response: httpx.Response, attempt: int) -> float | None:
     """How many seconds to wait before the next attempt; None for no other attempt."""
     if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
         return None
-    asked = response.headers.get("retry-after", "")
-    seconds = float(asked) if asked.isascii() and asked.isdigit() else 0.5 * 2**attempt
+    retry_after = response.headers.get("retry-after", "")
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.5 * 2**attempt
     # Jittered, so that requests that were rejected together are not retried together.
     return seconds * random.uniform(1.0, 1.25) if seconds <= MAX_WAIT_SECONDS else None
