@@ -11,7 +11,7 @@ from policy_service.cli.shared.output import echo_json, output_option, show
 @click.command()
 @output_option
 def fleet(output: str) -> None:
-    """The live processes that apply policies, and whether each is up to date."""
+    """List the live processes that apply policies, and whether each is up to date."""
     with Api.from_environment() as api:
         snapshot = api.get("/v1/fleet")
     if output == "json":

@@ -42,7 +42,7 @@ _TEMPORARY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, newest first.")
 @output_option
 def history(tenant: str | None, revision: int | None, limit: int, output: str, **filters: str | None) -> None:
-    """What changed, when, by whom and why: in all tenants, in one TENANT, or in one of its REVISIONs in full."""
+    """Show what changed, when, by whom and why: in all tenants, in one TENANT, or in one of its REVISIONs in full."""
     query = {name: value for name, value in filters.items() if value is not None}
     with Api.from_environment() as api:
         if revision is not None:

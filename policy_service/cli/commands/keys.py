@@ -46,7 +46,7 @@ def create_key(role: str, tenants: Sequence[str], write: bool, expires: str | No
 @keys.command("list")
 @output_option
 def list_keys(output: str) -> None:
-    """All keys, including expired and revoked ones, newest first."""
+    """List all keys, including expired and revoked ones, newest first."""
     with Api.from_environment() as api:
         items = list(api.items("/v1/keys"))
     columns = ("id", "role", "tenants", "state", "expires at", "last used at", "created by", "description")

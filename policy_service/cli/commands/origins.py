@@ -23,7 +23,7 @@ def origins() -> None:
 @service_option
 @output_option
 def list_origins(tenant: str, service: str, output: str) -> None:
-    """The origins that a policy allows."""
+    """List the origins that a policy allows."""
     with Api.from_environment() as api:
         items = list(api.items(_path(tenant, service)))
     columns = ("pattern", "note", "expires at", "created by", "id")

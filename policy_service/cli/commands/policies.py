@@ -24,7 +24,7 @@ def policies() -> None:
 @tenant_argument
 @output_option
 def list_policies(tenant: str, output: str) -> None:
-    """All policies of a tenant."""
+    """List all policies of a tenant."""
     with Api.from_environment() as api:
         items = api.get(f"/v1/tenants/{tenant}/policies")["items"]
     columns = ("service", "origins", "credentials", "methods", "headers", "max age")
@@ -44,7 +44,7 @@ def list_policies(tenant: str, output: str) -> None:
 @_service_argument
 @output_option
 def show_policy(tenant: str, service: str, output: str) -> None:
-    """One policy, in the form that `put` reads."""
+    """Show one policy, in the form that `put` reads."""
     with Api.from_environment() as api:
         policy = api.get(f"/v1/tenants/{tenant}/policies/{service}")
     if output == "json":

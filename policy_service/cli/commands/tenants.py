@@ -17,7 +17,7 @@ def tenants() -> None:
 @tenants.command("list")
 @output_option
 def list_tenants(output: str) -> None:
-    """All tenants."""
+    """List all tenants."""
     with Api.from_environment() as api:
         items = list(api.items("/v1/tenants"))
     columns = ("tenant", "name", "services", "revision", "created at")
@@ -28,7 +28,7 @@ def list_tenants(output: str) -> None:
 @tenant_argument
 @output_option
 def show_tenant(tenant: str, output: str) -> None:
-    """One tenant."""
+    """Show one tenant."""
     with Api.from_environment() as api:
         item = api.get(f"/v1/tenants/{tenant}", include="policies")
     if output == "json":
