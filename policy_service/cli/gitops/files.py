@@ -99,7 +99,7 @@ def minimal(policy: Policy, values: Mapping[str, Any], now: float) -> PolicyValu
 
 
 def stored(values: Mapping[str, Any]) -> PolicyValues:
-    """A policy from the API, in minimal form. Raises ValueError with the reason if it is not valid."""
+    """A policy as the service shows it, in minimal form. Raises ValueError with the reason if it can't be read."""
     checked = check({name: values[name] for name in values if name not in _SHOWN_BESIDE})
     if checked.policy is None:
         problem = checked.problems[0]

@@ -27,7 +27,7 @@ class Current(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that is added, changed or removed; `value` identifies an entry of a list."""
+    """One value that is added, changed or removed. `value` is what an entry of a list is about."""
 
     policy: str | None
     setting: str | None
@@ -47,7 +47,7 @@ class Step:
     differences: list[Difference]
 
     def to_json(self) -> dict[str, Any]:
-        """The step as JSON."""
+        """The step for scripts."""
         found = [asdict(difference) for difference in self.differences]
         return {"action": self.action, "tenant": self.tenant, "revision": self.revision, "differences": found}
 
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps, how many tenants need none, and the tenants that have no file."""
+    """All that differs, and the tenants that no file speaks of."""
 
     steps: list[Step]
     unchanged: int
@@ -139,7 +139,7 @@ def _fields(entry: str | PolicyValues) -> PolicyValues:
 
 
 def differences(before: Tenant | None, after: Tenant | None) -> list[Difference]:
-    """How two states of a tenant differ; None stands for a tenant that does not exist."""
+    """In what two states of a tenant differ; None where there is no such tenant."""
     old, new = before or Tenant("", {}), after or Tenant("", {})
     found = [] if old.name == new.name else [Difference(None, "name", None, old.name or None, new.name or None)]
     for service in sorted(old.policies.keys() | new.policies.keys()):
