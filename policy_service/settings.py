@@ -46,7 +46,12 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _use_asyncpg(cls, url: str) -> str:
-        scheme, separator, rest = url.partition("://")
-        if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not separator:
-            raise ValueError("a PostgreSQL URL starts with postgresql://")
-        return f"postgresql+asyncpg://{rest}"
+        return driver_url(url)
+
+
+def driver_url(url: str) -> str:
+    """A PostgreSQL URL in the form that names the service's driver. Raises ValueError for any other URL."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not separator:
+        raise ValueError("a PostgreSQL URL starts with postgresql://")
+    return f"postgresql+asyncpg://{rest}"

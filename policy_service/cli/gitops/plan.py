@@ -1,4 +1,4 @@
-"""What has to change so that the service has what the files say."""
+"""What has to change to make the service match the files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+import click
+
 from corspolicy.core.document import PLATFORM
 from policy_service.cli.gitops.files import PolicyValues, Tenant, TenantFile, stored
-from policy_service.cli.shared.api import Api, Failure
+from policy_service.cli.shared.api import Api
 
 PAGE = 200
 _SIGNS = {"create": "+", "change": "~", "delete": "-"}
@@ -36,7 +38,7 @@ class PlannedEdit:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one tenant, in one request."""
+    """The change of one tenant, made by one request."""
 
     action: Literal["create", "change", "delete"]
     tenant: str
@@ -50,7 +52,7 @@ class Step:
         return {"action": self.action, "tenant": self.tenant, "revision": self.revision, "edits": found}
 
     def body(self) -> dict[str, Any]:
-        """The whole tenant, as PUT takes it."""
+        """The entire tenant, as the body of PUT."""
         assert self.wanted is not None
         policies = {service: _whole(values) for service, values in self.wanted.policies.items()}
         return {"name": self.wanted.name, "policies": policies}
@@ -66,17 +68,17 @@ class Plan:
 
 
 def current(api: Api) -> dict[str, Current]:
-    """All tenants as the service has them."""
+    """All tenants as the service has them. Raises click.ClickException."""
     return {item["tenant"]: _current(item) for item in api.items("/v1/tenants", include="policies", limit=PAGE)}
 
 
 def current_tenant(api: Api, slug: str) -> Current:
-    """One tenant as the service has it."""
+    """One tenant as the service has it. Raises click.ClickException."""
     return _current(api.get(f"/v1/tenants/{slug}", include="policies"))
 
 
 def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Iterable[str]) -> Plan:
-    """Compare the files with the service. Raises Failure for what can't be pruned."""
+    """Compare the files with the service. Raises click.ClickException for a tenant that can't be pruned."""
     wanted = {file.slug: file.tenant for file in files}
     steps = []
     for slug, tenant in sorted(wanted.items()):
@@ -90,7 +92,7 @@ def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Ite
     for slug in sorted(set(prune)):
         if slug == PLATFORM or slug in wanted:
             why = "can't be deleted" if slug == PLATFORM else "has a file"
-            raise Failure(f"--prune {slug}: that tenant {why}.")
+            raise click.ClickException(f"--prune {slug}: that tenant {why}.")
         if slug in tenants:
             gone = edits(tenants[slug].tenant, None)
             steps.append(Step("delete", slug, tenants[slug].revision, None, gone))
@@ -100,7 +102,7 @@ def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Ite
 
 
 def lines(step: Step) -> list[tuple[str, str]]:
-    """The step for people, line by line, each with the sign that it has."""
+    """The step as text, line by line, each with its sign."""
     sign = _SIGNS[step.action]
     return [
         (sign, f"{sign} {step.tenant}"),
@@ -120,12 +122,14 @@ def _current(item: Mapping[str, Any]) -> Current:
             policies[service] = stored(values)
         except ValueError as error:
             hint = "If the service is newer than this command, upgrade the command."
-            raise Failure(f"The policy {service} of {item['tenant']} can't be read: {error} {hint}") from error
+            raise click.ClickException(
+                f"The policy {service} of {item['tenant']} can't be read: {error} {hint}"
+            ) from error
     return Current(Tenant(item["name"], policies), item["revision"])
 
 
 def _whole(values: PolicyValues) -> PolicyValues:
-    # Said of every entry: where nothing is said of a note, the service keeps the one that it has.
+    # Explicit in every entry: where a note is missing, the service keeps the one that it has.
     entries = [_fields(entry) for entry in values.get("allow_origins", ())]
     return {**values, "allow_origins": [{"note": None, "expires_at": None, **entry} for entry in entries]}
 
@@ -173,9 +177,9 @@ def _line(edit: PlannedEdit) -> tuple[str, str]:
         return sign, f"{place} policy"
     if edit.value is not None:
         details = [
-            f"{name}: {_shown(before, name)} → {_shown(after, name)}"
+            f"{name}: {_text_of(before, name)} → {_text_of(after, name)}"
             if sign == "~"
-            else f"{name}: {_shown(after, name)}"
+            else f"{name}: {_text_of(after, name)}"
             for name in ("note", "expires_at")
             if (before or {}).get(name) != (after or {}).get(name) and sign != "-"
         ]
@@ -184,6 +188,6 @@ def _line(edit: PlannedEdit) -> tuple[str, str]:
     return sign, f"{place}: {' → '.join(values)}"
 
 
-def _shown(fields: Mapping[str, Any] | None, name: str) -> str:
+def _text_of(fields: Mapping[str, Any] | None, name: str) -> str:
     value = (fields or {}).get(name)
     return "none" if value is None else str(value)
