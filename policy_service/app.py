@@ -15,7 +15,7 @@ from policy_service.database import Engine, Sessions, create_engine, create_redi
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
 from policy_service.health import routes as health
-from policy_service.history import routes as changes
+from policy_service.history import routes as history
 from policy_service.history.stream import Streams
 from policy_service.http.container import Container
 from policy_service.http.dependencies import reject_unknown_parameters
@@ -40,36 +40,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = create_engine(settings.database_url)
-        redis = create_redis(settings.redis_url)
-        publisher = Publisher(settings.database_url, redis, settings.stream_length)
-        sessions = create_sessions(engine)
-        authenticator = Authenticator(sessions, settings)
-        tasks = [
-            asyncio.create_task(publisher.run(), name="publisher"),
-            asyncio.create_task(authenticator.run(), name="use of keys"),
-            asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
-            asyncio.create_task(clean_forever(sessions), name="cleaning of stored responses"),
-        ]
-        container = app.state.container = Container()
-        container.add(Settings, settings)
-        container.add(Engine, engine)
-        container.add(Sessions, sessions)
-        container.add(Redis, redis)
-        container.add(Authenticator, authenticator)
-        container.add(Publisher, publisher)
-        container.add(Streams, Streams(settings.max_streams))
-        container.add(Propagations, Propagations(sessions, redis))
-        try:
+        async with _running(settings) as app.state.container:
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                    await redis.aclose()
-                    await engine.dispose()
 
     # The framework's documentation pages would load scripts from elsewhere.
     app = DocumentedApp(
@@ -81,7 +53,42 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
-    for module in (tenants, policies, changes, decisions, fleet, propagation, keys):
+    for module in (tenants, policies, history, decisions, fleet, propagation, keys):
         app.include_router(module.router, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(health.router)
     return app
+
+
+@asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Container]:
+    """What the process has, with its tasks running; all of it is stopped and closed at the end."""
+    engine = create_engine(settings.database_url)
+    sessions = create_sessions(engine)
+    redis = create_redis(settings.redis_url)
+    publisher = Publisher(settings.database_url, redis, settings.stream_length)
+    authenticator = Authenticator(sessions, settings)
+    tasks = [
+        asyncio.create_task(publisher.run(), name="publisher"),
+        asyncio.create_task(authenticator.run(), name="use of keys"),
+        asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
+        asyncio.create_task(clean_forever(sessions), name="cleaning of stored responses"),
+    ]
+    container = Container()
+    container.add(Settings, settings)
+    container.add(Engine, engine)
+    container.add(Sessions, sessions)
+    container.add(Redis, redis)
+    container.add(Authenticator, authenticator)
+    container.add(Publisher, publisher)
+    container.add(Streams, Streams(settings.max_streams))
+    container.add(Propagations, Propagations(sessions, redis))
+    try:
+        yield container
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await redis.aclose()
+                await engine.dispose()
