@@ -1,4 +1,4 @@
-"""What a tenant has, as it is stored."""
+"""A tenant's document as it is stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy(PolicySettings):
-    """A policy as it is stored."""
+    """A policy as it is stored. Its list of entries is edited in place."""
 
     allow_origins: list[Entry] = Field(default_factory=list, description=SETTINGS["allow_origins"].description)
 
@@ -47,13 +47,13 @@ class StoredPolicy(PolicySettings):
 
 
 class StoredDocument(BaseModel):
-    """Everything that a tenant has, at one revision."""
+    """A tenant's name and policies at one revision."""
 
     name: str = ""
     policies: dict[str, StoredPolicy] = {}
 
     def drop_expired(self, now: datetime) -> list[tuple[str, Entry]]:
-        """Take out the entries that have expired at `now`; returns them, each with the service of its policy."""
+        """Remove the entries that have expired at `now`; returns them, each with the service of its policy."""
         dropped = []
         for service, policy in self.policies.items():
             expired = [entry for entry in policy.allow_origins if entry.has_expired(now)]
@@ -62,6 +62,6 @@ class StoredDocument(BaseModel):
         return dropped
 
     def next_expiry(self) -> datetime | None:
-        """When the first of its entries expires, or has."""
+        """When the first of its entries expires or expired; None if none ever does."""
         entries = (entry for policy in self.policies.values() for entry in policy.allow_origins)
         return min((entry.expires_at for entry in entries if entry.expires_at is not None), default=None)

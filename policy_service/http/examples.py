@@ -1,4 +1,4 @@
-"""Examples of answers for the OpenAPI document, by the name of their schema: one customer, acme, all through."""
+"""Example responses for the OpenAPI document, by the name of their schema, all about one customer: acme."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ EXAMPLES: dict[str, Any] = {
     "Answer": {
         "allowed": False,
         "reason": "origin_not_allowed",
-        "message": "https is admitted, http was sent: call it from https://app.acme.com.",
+        "message": "https is allowed, http was sent: call it from https://app.acme.com.",
         "policy": None,
         "pattern": None,
         "status": 403,
@@ -105,7 +105,7 @@ EXAMPLES: dict[str, Any] = {
         "near_misses": [
             {
                 "differences": ["scheme"],
-                "message": "https is admitted, http was sent: call it from https://app.acme.com.",
+                "message": "https is allowed, http was sent: call it from https://app.acme.com.",
                 "origin": "https://app.acme.com",
                 "policy": {"tenant": "acme", "service": "default"},
                 "pattern": "https://app.acme.com",

@@ -17,19 +17,19 @@ MAX_AGE_LIMIT = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """The kind of a setting that lists origin entries."""
+    """A list of origin entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """The kind of a setting that is true or false; `label` is its name in words, if it has another there."""
+    """True or false. A difference in words names it by `label`, or else by the setting's name."""
 
     label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The kind of a setting that lists names; `added` and `removed` say in words that `{}` was."""
+    """A list of names. `added` and `removed` are the words for a difference; `{}` is the name."""
 
     added: str
     removed: str
@@ -37,7 +37,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The kind of a setting that is a whole number from 0 to `maximum`, or None: in words, `unset`."""
+    """A whole number from 0 to `maximum`, or None, which a difference in words calls `unset`."""
 
     maximum: int
     unset: str
@@ -60,9 +60,9 @@ def _metadata(kind: Kind, description: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """Every setting of a policy, whatever form its origins have.
+    """Every setting of a policy. Subclasses say what form an origin has.
 
-    A new flag takes a line here; a setting of another kind also takes its rule in `validation`.
+    A new flag needs only its field here; a setting of another kind also needs its rule in `validation`.
     """
 
     allow_origins: Sequence[object] = field(
