@@ -87,7 +87,7 @@ def sit(pages: Sequence[str], folder: Path) -> Iterator[Step]:
                 for command in commands((ROOT / page).read_text()):
                     # A person is slower than a change on its way to the demo.
                     _settle(api)
-                    yield Step(page, command, *reader.run(command.text))
+                    yield Step(page, command, *reader.run(command))
 
 
 def _free_port() -> int:
@@ -126,10 +126,12 @@ class _Reader:
         """Open another terminal."""
         self._variables.write_text("")
 
-    def run(self, text: str) -> tuple[int, str]:
-        """The exit code and the output of some commands, both in the terms of the pages."""
+    def run(self, command: Command) -> tuple[int, str]:
+        """The exit code and the output, the latter in the terms of the pages."""
         variables = f'"{self._variables}"'
-        script = f"set -a; . {variables}\ntrap 'export -p > {variables}' EXIT\n{self._to_test(text)}"
+        # Without an output to compare, the first failure counts.
+        options = "-ae" if command.output is None else "-a"
+        script = f"set {options}; . {variables}\ntrap 'export -p > {variables}' EXIT\n{self._to_test(command.text)}"
         process = subprocess.Popen(
             ["bash", "-c", script],
             cwd=self._place,
