@@ -39,7 +39,7 @@ async def list_tenants(
 async def create_tenant(write: RepeatableWriteDep, body: JsonBody) -> Response:
     """Create a tenant. Its default policy allows no origin until you add one."""
     return await write.respond(
-        lambda sessions: service.create(sessions, body, write.request), lambda shown: f"/v1/tenants/{view.tenant}"
+        lambda sessions: service.create(sessions, body, write.request), lambda view: f"/v1/tenants/{view.tenant}"
     )
 
 
