@@ -1,0 +1,35 @@
+"""URLs as browsers compare and people read them."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import httpx
+
+
+def origin_of(url: httpx.URL) -> str:
+    """A URL's origin, serialized: scheme, host, and the port where it is not the scheme's own."""
+    host = url.raw_host.decode("ascii")
+    host = f"[{host}]" if ":" in host else host
+    return f"{url.scheme}://{host}" + ("" if url.port is None else f":{url.port}")
+
+
+def is_loopback(url: httpx.URL) -> bool:
+    """Whether a URL is of this machine, which browsers trust without TLS."""
+    host = url.raw_host.decode("ascii").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def without_query(url: str) -> str:
+    """A URL for people and logs: queries and fragments may hold secrets, and so may user names."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return "an invalid URL"
+    ending = "?…" if parsed.query else ""
+    return str(parsed.copy_with(query=None, fragment=None, userinfo=b"")) + ending
