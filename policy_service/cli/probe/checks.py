@@ -18,6 +18,7 @@ from policy_service.cli.probe.safelists import (
 REDIRECT_STATUSES = frozenset((301, 302, 303, 307, 308))
 ALLOW_ORIGIN = "access-control-allow-origin"
 ALLOW_CREDENTIALS = "access-control-allow-credentials"
+EXPOSE_HEADERS = "access-control-expose-headers"
 
 
 class Reason(StrEnum):
@@ -103,9 +104,10 @@ def preflight_check(
     """What follows from a preflight's response (Fetch, section 4.8, from step 7): for a request with `method` and the
     page's `headers`."""
     if not 200 <= response.status <= 299:
-        what = f"has status {response.status}; browsers accept only 200 to 299 for a preflight"
+        bare = " and no Access-Control-Allow-Origin" if response.get(ALLOW_ORIGIN) is None else ""
         moved = ", and never follow its redirect" if response.status in REDIRECT_STATUSES else ""
-        return Denial(Reason.PREFLIGHT_STATUS, f"{what}{moved}.")
+        accepted = f"browsers accept only 200 to 299 for a preflight{moved}"
+        return Denial(Reason.PREFLIGHT_STATUS, f"has status {response.status}{bare}; {accepted}.")
     denial = cors_check(origin, response, credentials=credentials)
     if denial is not None:
         return denial
@@ -126,7 +128,11 @@ def preflight_check(
         if name not in allowed and (name in NON_WILDCARD_REQUEST_HEADERS or not any_name)
     ]
     if missing:
-        hint = (literal or " (`*` does not include Authorization)") if "*" in names else ""
+        hint = (
+            (literal or " (by the standard `*` does not include Authorization; some browsers still let it pass)")
+            if "*" in names
+            else ""
+        )
         text = f"does not list {', '.join(missing)} in Access-Control-Allow-Headers{hint}."
         return Denial(Reason.HEADERS_NOT_ALLOWED, text)
     return None
@@ -135,7 +141,7 @@ def preflight_check(
 def readable_headers(response: Response, *, credentials: bool) -> tuple[str, ...]:
     """The headers of a CORS filtered response: the CORS-safelisted response-header names among those that it has
     (Fetch, sections 2.2.6 and 4.1)."""
-    exposed = {name.lower() for name in response.listed("access-control-expose-headers") or ()}
+    exposed = {name.lower() for name in response.listed(EXPOSE_HEADERS) or ()}
     is_any = "*" in exposed and not credentials
     names = {name.lower() for name, _ in response.headers} - FORBIDDEN_RESPONSE_HEADERS
     return tuple(sorted(name for name in names if is_any or name in SAFELISTED_RESPONSE_HEADERS | exposed))

@@ -32,7 +32,7 @@ from policy_service.cli.probe.urls import is_loopback, origin_of
 
 __all__ = [
     "Denial", "Exchange", "Fetch", "Page", "Reason", "Request", "Response", "Verdict", "cors_check", "fetch",
-    "preflight_check", "readable_headers",
+    "needs_preflight", "preflight_check", "readable_headers",
 ]  # fmt: skip
 
 MAX_REDIRECTS = 20
@@ -88,9 +88,18 @@ class Verdict:
 Fetch = Generator[Request, Response, Verdict]
 
 
-def fetch(page: Page) -> Fetch:
-    """Main fetch with all that it calls (Fetch, sections 4.1, 4.4, 4.5 and 4.8), for what a page asks for."""
-    return (yield from _Fetching(page).main_fetch())
+def fetch(page: Page, *, preflight_only: bool = False) -> Fetch:
+    """Main fetch with all that it calls (Fetch, sections 4.1, 4.4, 4.5 and 4.8), for what a page asks for.
+
+    With `preflight_only` it ends with what the preflight says, before the actual request.
+    """
+    return (yield from _Fetching(page).main_fetch(preflight_only=preflight_only))
+
+
+def needs_preflight(page: Page) -> bool:
+    """Whether a browser sends a preflight first: the method or a header is not safelisted (Fetch, section 4.1)."""
+    is_safelisted = page.method in SAFELISTED_METHODS and not unsafe_request_header_names(page.headers)
+    return not is_safelisted and origin_of(httpx.URL(page.url)) != page.origin
 
 
 class _Fetching:
@@ -108,7 +117,7 @@ class _Fetching:
     def _url(self) -> httpx.URL:
         return self._urls[-1]
 
-    def main_fetch(self) -> Fetch:
+    def main_fetch(self, *, preflight_only: bool) -> Fetch:
         """Fetch, sections 4.1 (main fetch) and 4.4 (HTTP fetch)."""
         while True:
             if self._page.origin.startswith("https:") and self._url.scheme == "http" and not is_loopback(self._url):
@@ -121,6 +130,9 @@ class _Fetching:
                 denial = yield from self._preflight(names)
                 if denial is not None:
                     return self._denied("The response to the preflight", denial)
+            if preflight_only:
+                text = "The preflight allows the request, which was not sent."
+                return Verdict(True, Reason.ALLOWED, text, tuple(self._exchanges))
             response = yield from self._send(self._actual_request())
             if self._is_cors:
                 denial = cors_check(self._origin, response, credentials=self._page.credentials)
@@ -165,6 +177,8 @@ class _Fetching:
             target = self._url.join(location).copy_with(fragment=None)
         except (httpx.InvalidURL, ValueError):
             return Denial(Reason.REDIRECT_INVALID, "leads to an invalid URL.")
+        if b"%" in target.raw_host:
+            return Denial(Reason.REDIRECT_INVALID, "leads to an invalid host.")
         if target.scheme not in ("http", "https") or not target.host:
             return Denial(
                 Reason.REDIRECT_INVALID, f"leads to a URL of scheme {target.scheme}: browsers follow http(s)."

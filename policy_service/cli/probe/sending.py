@@ -10,14 +10,14 @@ from importlib.metadata import version
 import httpx
 
 from policy_service.cli.probe import judge
-from policy_service.cli.probe.judge import Exchange, Fetch, Page, Request, Response, Verdict
+from policy_service.cli.probe.judge import Exchange, Fetch, Page, Reason, Request, Response, Verdict
 from policy_service.cli.probe.urls import without_query
 
 TIMEOUT_SECONDS = 10.0
 # For all requests of a probe together: one that is redirected at every hop sends more than forty.
 TOTAL_SECONDS = 60.0
 # An origin that nobody lists: the name can't be registered (RFC 2606).
-STRANGER = "https://corspolicy-probe.invalid"
+OTHER_ORIGIN = "https://corspolicy-probe.invalid"
 
 
 class NoAnswer(Exception):
@@ -26,27 +26,27 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a browser concludes, and the response that STRANGER gets to the same request, if it was asked."""
+    """What a browser concludes, and the same request again from OTHER_ORIGIN, if it was sent."""
 
     verdict: Verdict
-    stranger: Exchange | None = None
+    other: Exchange | None = None
 
 
-def observe(page: Page) -> Observation:
-    """Send what a browser sends for `page`, and then ask again as STRANGER where that changes nothing. Raises NoAnswer."""
-    return asyncio.run(_bounded(page, is_stranger_asked=True))
+def observe(page: Page, *, preflight_only: bool = False) -> Observation:
+    """Send what a browser sends for `page`; then, if that changes nothing, again from OTHER_ORIGIN. Raises NoAnswer."""
+    return asyncio.run(_observe(judge.fetch(page, preflight_only=preflight_only), asks_again=True))
 
 
 def browse(page: Page) -> Verdict:
     """Send what a browser sends for `page`, and no more. Raises NoAnswer."""
-    return asyncio.run(_bounded(page, is_stranger_asked=False)).verdict
+    return asyncio.run(_observe(judge.fetch(page), asks_again=False)).verdict
 
 
-async def _bounded(page: Page, *, is_stranger_asked: bool) -> Observation:
+async def _observe(steps: Fetch, *, asks_again: bool) -> Observation:
     try:
         async with asyncio.timeout(TOTAL_SECONDS), _Sender() as sender:
-            verdict = await _drive(judge.fetch(page), sender)
-            again = _as_stranger(verdict) if is_stranger_asked else None
+            verdict = await _drive(steps, sender)
+            again = _from_other_origin(verdict) if asks_again else None
             if again is None:
                 return Observation(verdict)
             return Observation(verdict, Exchange(again, await sender.send(again)))
@@ -64,16 +64,18 @@ async def _drive(steps: Fetch, sender: _Sender) -> Verdict:
         return verdict
 
 
-def _as_stranger(verdict: Verdict) -> Request | None:
-    """The first request, or the actual one after its preflight, from another origin, unless it could change something."""
-    first = verdict.exchanges[:1]
-    if first and first[0].request.is_preflight and len(verdict.exchanges) > 1:
-        first = verdict.exchanges[1:2] if verdict.exchanges[1].request.method in ("GET", "HEAD") else first
-    if not first or first[0].request.method not in ("GET", "HEAD", "OPTIONS"):
+def _from_other_origin(verdict: Verdict) -> Request | None:
+    """The first request from another origin: the actual one if it only reads, else the preflight."""
+    safe = [
+        exchange.request
+        for exchange in verdict.exchanges[:2]
+        if exchange.request.is_preflight or exchange.request.method in ("GET", "HEAD")
+    ]
+    if not safe or verdict.reason is Reason.SAME_ORIGIN:
         return None
-    request = first[0].request
-    lines = tuple((name, STRANGER if name == "Origin" else value) for name, value in request.headers)
-    return replace(request, origin=STRANGER, headers=lines)
+    request = safe[0] if safe[-1].url != safe[0].url else safe[-1]
+    lines = tuple((name, OTHER_ORIGIN if name == "Origin" else value) for name, value in request.headers)
+    return replace(request, origin=OTHER_ORIGIN, headers=lines)
 
 
 class _Sender:
