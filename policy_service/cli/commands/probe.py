@@ -103,7 +103,8 @@ def _page(url: str, origin: str, method: str, headers: Sequence[str], *, credent
     lines = [(name, value) for name, value in lines if name.lower() != "cookie"]
     checked = check({"allow_origins": [], "allow_methods": [method], "allow_headers": [name for name, _ in lines]})
     for problem in checked.problems:
-        raise click.UsageError(problem.message)
+        given = f"--method {method!r}" if problem.pointer.startswith("/allow_methods") else "--header"
+        raise click.UsageError(f"Invalid {given}: {problem.message}")
     assert checked.policy is not None
     cookie = "; ".join(cookies) if cookies else None
     # Normalized, as the policy stores it (Fetch, section 2.2.1).

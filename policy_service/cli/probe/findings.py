@@ -154,8 +154,10 @@ def _caches(verdict: Verdict, other: Exchange | None, expected: Verdict | None) 
     if mine == theirs == own.request.origin and evidence:
         yield _cached(other, theirs, evidence, is_fault=True)
     if mine != theirs:
-        yield from _vary(own, is_fault=True)
-        yield from _vary(other, is_fault=False)
+        if not _is_varied(own.response):
+            yield _vary_missing(own, is_fault=True)
+        elif not _is_varied(other.response):
+            yield _vary_missing(other, is_fault=False)
 
 
 def _cached(exchange: Exchange, allowed: str | None, evidence: str, *, is_fault: bool) -> Finding:
@@ -168,12 +170,15 @@ def _cached(exchange: Exchange, allowed: str | None, evidence: str, *, is_fault:
     )
 
 
-def _vary(exchange: Exchange, *, is_fault: bool) -> Iterator[Finding]:
-    members = {member.lower() for member in exchange.response.listed("vary") or ()}
-    directives = {part.strip().lower() for part in (exchange.response.get("cache-control") or "").split(",")}
-    if members & {"origin", "*"} or "no-store" in directives:
-        return
-    yield Finding(
+def _is_varied(response: Response) -> bool:
+    """Whether no cache gives the response to another origin."""
+    members = {member.lower() for member in response.listed("vary") or ()}
+    directives = {part.strip().lower() for part in (response.get("cache-control") or "").split(",")}
+    return bool(members & {"origin", "*"}) or "no-store" in directives
+
+
+def _vary_missing(exchange: Exchange, *, is_fault: bool) -> Finding:
+    return Finding(
         "vary_origin_missing",
         f"Responses differ by origin, but the response to {exchange.request.origin} has no `Vary: Origin`: a cache may "
         "give it to another origin.",
