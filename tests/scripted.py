@@ -1,4 +1,4 @@
-"""Servers that answer as a test says, and remember what they were asked: a stand for anything that misbehaves."""
+"""A server that answers as a test says, and records what it was asked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer:
 
 @dataclass
 class Scripted:
-    """An ASGI application: answers by method and path; `OPTIONS` and whatever else there is none for get 404."""
+    """An ASGI application: answers by method and path, else 404."""
 
     answers: Mapping[tuple[str, str], Answer]
     # Of each request: method, path, Origin, Access-Control-Request-Method and -Headers, Authorization, Cookie.

@@ -24,7 +24,7 @@ DENIED = 3
 FAULT = 4
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+", re.ASCII)
 _DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443", re.ASCII)
-_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*?)[ \t]*", re.ASCII)
+_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*", re.ASCII)
 
 
 @click.command()
@@ -84,7 +84,7 @@ def probe(
 def _page(url: str, origin: str, method: str, headers: Sequence[str], *, credentials: bool) -> Page:
     try:
         parsed = httpx.URL(url)
-        is_url = parsed.scheme in ("http", "https") and bool(parsed.host)
+        is_url = parsed.scheme in ("http", "https") and bool(parsed.host) and b"%" not in parsed.raw_host
     except httpx.InvalidURL:
         is_url = False
     if not is_url:

@@ -120,8 +120,10 @@ def _redirects(verdict: Verdict) -> Iterator[Finding]:
             effect = "Browsers never follow the redirect of a preflight."
         elif verdict.allowed:
             effect = "The browser follows, and the page may read the response."
-        else:
+        elif verdict.exchanges[-1].request.origin != exchange.request.origin:
             effect = "After a redirect to another origin the browser sends `Origin: null`, which policies do not list."
+        else:
+            effect = "The browser follows, and denies what it gets there."
         advice = (
             "Have the page call the https address." if code == "http_to_https" else "Have the page call the final one."
         )

@@ -1,7 +1,7 @@
 """What a browser concludes: the page's side of the CORS protocol, by the Fetch standard. Pure: no I/O, no clock.
 
 `fetch` is the algorithm as a generator: it yields each request that a browser would send, is sent the response to
-it, and returns the verdict. Whoever has a connection drives it: `corspolicy probe`, and the tests as their browser.
+it, and returns the verdict. `corspolicy probe` drives it over HTTP; the tests use it as their browser.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -113,15 +112,6 @@ class _Sender:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise NoAnswer(f"{where}: no response within {TIMEOUT_SECONDS:.0f} seconds.") from error
         except httpx.TransportError as error:
-            raise NoAnswer(f"{where}: {_cause(error)}.") from error
+            raise NoAnswer(f"{where}: {(str(error) or type(error).__name__).rstrip('.')}.") from error
         raw = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers.raw)
         return Response(answer.status_code, tuple(raw))
-
-
-def _cause(error: httpx.TransportError) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"invalid certificate, {cause.verify_message}"
-        cause = cause.__cause__ or cause.__context__
-    return (str(error) or type(error).__name__).rstrip(".")

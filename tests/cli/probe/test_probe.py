@@ -124,6 +124,8 @@ def test_no_secret_is_printed(ours: int, header: str, output: str) -> None:
         (("http://a.example/", "--origin", ORIGIN, "--header", "Host: b"), "Browsers never let a page set host"),
         (("http://a.example/", "--origin", ORIGIN, "--header", "s3cret"), "Invalid --header number 1"),
         (("http://a.example/", "--origin", ORIGIN, "--header", "X: a\r\nY: b"), "Invalid --header number 1"),
+        (("http://a.example/", "--origin", ORIGIN, "--header", "X: s3cret\x7f"), "Invalid --header number 1"),
+        (("http://a b.example/", "--origin", ORIGIN), "Invalid URL"),
         (("http://a.example/", "--origin", ORIGIN, "--header", "X: \N{CRAB}"), "Invalid --header number 1"),
         (("http://a.example/", "--origin", ORIGIN, "--header", "Cookie: a=b"), "add --credentials"),
         (("http://a.example/", "--origin", ORIGIN, "--tenant", "acme"), "Set CORSPOLICY_API_KEY"),
