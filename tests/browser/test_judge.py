@@ -14,7 +14,7 @@ from policy_service.cli.probe import judge, sending
 from tests.client.uvicorns import serving
 from tests.scripted import Answer, Scripted
 
-RANDOM_CASES = 200
+RANDOM_CASES = 150
 # `fetch()` in the page: what it reads of the response, or null where the browser denies it.
 _FETCH = """async ([url, init]) => {
     try { const got = await fetch(url, init); return [got.status, [...got.headers.keys()].sort()]; }
@@ -71,11 +71,13 @@ ALL = [*STAR, *_headers(access_control_allow_methods="*", access_control_allow_h
 
 
 def _redirected(status: int, target: str, method: str = "GET", **more: Any) -> Case:
-    location = [*ECHO, ("Location", target)]
+    listed = _headers(
+        access_control_allow_methods="PUT, DELETE", access_control_allow_headers="Authorization, Content-Type"
+    )
+    allowed = Answer(204, [*ECHO, *listed])
     then = tuple((f"{verb}+", Answer(200, ECHO)) for verb in ("GET", "POST", "PUT", "HEAD"))
-    asked = ("OPTIONS", Answer(204, [*ECHO, *_headers(access_control_allow_methods="PUT, DELETE")]))
-    asked_again = ("OPTIONS+", Answer(204, [*ECHO, *_headers(access_control_allow_methods="PUT, DELETE")]))
-    return Case(method, answers=((method, Answer(status, location)), asked, asked_again, *then), **more)
+    first = (method, Answer(status, [*ECHO, ("Location", target)]))
+    return Case(method, answers=(("OPTIONS", allowed), first, ("OPTIONS+", allowed), *then), **more)
 
 
 def _one(value: str, name: str = "Accept") -> Case:
@@ -89,6 +91,14 @@ CHOSEN = [
     *(_redirected(status, "{b}{path}+", "POST") for status in (301, 302, 303, 307, 308)),
     *(_redirected(status, "{a}{path}+", "PUT") for status in (301, 302, 303, 307, 308)),
     *(_redirected(status, "{b}{path}+", "PUT") for status in (302, 303, 307)),
+    # Authorization goes no further than its origin; what describes a body goes with the body.
+    *(_redirected(307, place + "{path}+", headers=(("Authorization", "x"),)) for place in ("{a}", "{b}")),
+    *(
+        _redirected(status, "{b}{path}+", "POST", headers=(("Content-Type", "application/json"),))
+        for status in (301, 302, 303, 307)
+    ),
+    _redirected(303, "{b}{path}+", "HEAD"),
+    _redirected(307, "{b}{path}+", "PUT", credentials=True),
     _redirected(302, "{page}{path}+"),
     _redirected(302, "ftp://example.com/"),
     _redirected(302, "http://[nowhere/"),
