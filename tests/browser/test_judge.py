@@ -44,6 +44,8 @@ class Case:
     headers: tuple[tuple[str, str], ...] = ()
     credentials: bool = False
     answers: tuple[tuple[str, Answer], ...] = ()
+    # Where the page asks: at the API, or at its own origin.
+    place: str = "a"
 
     @property
     def init(self) -> dict[str, Any]:
@@ -100,6 +102,7 @@ CHOSEN = [
     _redirected(303, "{b}{path}+", "HEAD"),
     _redirected(307, "{b}{path}+", "PUT", credentials=True),
     _redirected(302, "{page}{path}+"),
+    *(_redirected(302, place + "{path}+", place="page") for place in ("{page}", "{a}")),
     _redirected(302, "ftp://example.com/"),
     _redirected(302, "http://[nowhere/"),
     _redirected(302, "{b_with_user}{path}+"),
@@ -183,8 +186,7 @@ def _random_answer(generator: random.Random, statuses: Sequence[int]) -> Answer:
 
 def _outcomes(page: Tab, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome, Outcome]]:
     """Each case with what Chromium makes of it, and what the judge does for a page of the same origin."""
-    own = Scripted({("GET", "/"): Answer(200, [("Content-Type", "text/html")])})
-    api = Scripted({})
+    own, api = Scripted({}), Scripted({})
     with (
         serving(own, lifespan="off") as page_port,
         serving(api, lifespan="off") as a,
@@ -195,9 +197,10 @@ def _outcomes(page: Tab, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome,
         origin, address, other = f"http://localhost:{page_port}", f"http://127.0.0.1:{a}", f"127.0.0.1:{b}"
         places = {"page": origin, "a": address, "b": f"http://{other}", "b_with_user": f"http://u:p@{other}"}
         api.answers = _answers(cases, places)
+        own.answers = {**api.answers, ("GET", "/"): Answer(200, [("Content-Type", "text/html")])}
         page.goto(origin)
         for index, case in enumerate(cases):
-            asking = judge.Page(f"{address}/{index}", origin, case.method, case.headers, case.credentials)
+            asking = judge.Page(f"{places[case.place]}/{index}", origin, case.method, case.headers, case.credentials)
             read = page.evaluate(_FETCH, [asking.url, case.init])
             by_chromium = Outcome(read, api.take_seen())
             verdict = thread.submit(sending.browse, asking).result()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from policy_service.cli.probe.findings import findings
 from policy_service.cli.probe.judge import Page, Reason, Request, Response, Verdict, fetch
+from policy_service.cli.probe.safelists import unsafe_request_header_names
 
 ORIGIN = "https://app.example.com"
 STAR = ("Access-Control-Allow-Origin", "*")
@@ -75,6 +76,18 @@ def test_a_request_to_the_pages_own_origin_needs_no_permission() -> None:
     assert _sent(request, "Origin") == ORIGIN
     # The default port is the same origin.
     assert _play(Page(f"{ORIGIN}:443/", ORIGIN), [Response(200)])[0].reason is Reason.SAME_ORIGIN
+
+
+def test_a_redirect_away_from_the_pages_own_origin_keeps_the_origin() -> None:
+    moved = Response(302, (("Location", "https://api.example.com/"),))
+    verdict, asked = _play(Page(f"{ORIGIN}/", ORIGIN), [moved, Response(200, (ECHO,))])
+    assert (verdict.allowed, [_sent(request, "Origin") for request in asked]) == (True, [None, ORIGIN])
+
+
+def test_many_safelisted_headers_together_are_unsafe() -> None:
+    # Reached only by repeating one: each has at most 128 bytes.
+    assert unsafe_request_header_names([("Accept", "a" * 128)] * 8) == []
+    assert unsafe_request_header_names([("Accept", "a" * 128)] * 9) == ["accept"]
 
 
 def test_a_redirect_without_a_location_is_the_response() -> None:
