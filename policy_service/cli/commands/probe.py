@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 import click
-import httpx
 
 from corspolicy.core.validation import check
 from policy_service.cli.probe import judge, sending
@@ -16,6 +15,7 @@ from policy_service.cli.probe.judge import Page
 from policy_service.cli.probe.policy import expected
 from policy_service.cli.probe.report import Report
 from policy_service.cli.probe.safelists import Line
+from policy_service.cli.probe.urls import parse
 from policy_service.cli.shared.api import Api, Failure
 from policy_service.cli.shared.arguments import service_option, tenant_option
 from policy_service.cli.shared.output import echo_json, output_option
@@ -82,12 +82,8 @@ def probe(
 
 
 def _page(url: str, origin: str, method: str, headers: Sequence[str], *, credentials: bool) -> Page:
-    try:
-        parsed = httpx.URL(url)
-        is_url = parsed.scheme in ("http", "https") and bool(parsed.host) and b"%" not in parsed.raw_host
-    except httpx.InvalidURL:
-        is_url = False
-    if not is_url:
+    parsed = parse(url)
+    if parsed is None or parsed.scheme not in ("http", "https"):
         raise click.UsageError("Invalid URL: pass one such as https://api.example.com/invoices.")
     if parsed.userinfo:
         raise click.UsageError("The URL has a user name or password, which browsers reject: pass --header instead.")

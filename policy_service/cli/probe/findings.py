@@ -9,7 +9,7 @@ import httpx
 
 from policy_service.cli.probe.checks import ALLOW_CREDENTIALS, ALLOW_ORIGIN, EXPOSE_HEADERS, REDIRECT_STATUSES
 from policy_service.cli.probe.judge import Exchange, Reason, Response, Verdict
-from policy_service.cli.probe.urls import without_query
+from policy_service.cli.probe.urls import parse, without_query
 
 _CACHE_HEADERS = ("x-cache", "cf-cache-status", "x-cache-status", "x-vercel-cache", "x-proxy-cache")
 
@@ -111,7 +111,8 @@ def _redirects(verdict: Verdict) -> Iterator[Finding]:
         location = exchange.response.get("location")
         if exchange.response.status not in REDIRECT_STATUSES or location is None:
             continue
-        source, target = httpx.URL(exchange.request.url), _target(exchange.request.url, location)
+        source = httpx.URL(exchange.request.url)
+        target = parse(location, source)
         what = "preflight" if exchange.request.is_preflight else exchange.request.method
         is_upgrade = target is not None and (source.scheme, target.scheme) == ("http", "https")
         same_host = target is not None and source.host == target.host
@@ -248,10 +249,3 @@ def _cache_evidence(response: Response) -> str | None:
 
 def _is_html(response: Response) -> bool:
     return (response.get("content-type") or "").lower().startswith(("text/html", "application/xhtml"))
-
-
-def _target(url: str, location: str) -> httpx.URL | None:
-    try:
-        return httpx.URL(url).join(location)
-    except (httpx.InvalidURL, ValueError):
-        return None

@@ -28,7 +28,7 @@ from policy_service.cli.probe.safelists import (
     Line,
     unsafe_request_header_names,
 )
-from policy_service.cli.probe.urls import is_loopback, origin_of
+from policy_service.cli.probe.urls import is_loopback, origin_of, parse
 
 __all__ = [
     "Denial", "Exchange", "Fetch", "Page", "Reason", "Request", "Response", "Verdict", "cors_check", "fetch",
@@ -173,13 +173,10 @@ class _Fetching:
 
     def _redirect(self, status: int, location: str) -> Denial | None:
         """HTTP-redirect fetch (Fetch, section 4.5)."""
-        try:
-            target = self._url.join(location).copy_with(fragment=None)
-        except (httpx.InvalidURL, ValueError):
+        target = parse(location, self._url)
+        if target is None:
             return Denial(Reason.REDIRECT_INVALID, "leads to an invalid URL.")
-        if b"%" in target.raw_host:
-            return Denial(Reason.REDIRECT_INVALID, "leads to an invalid host.")
-        if target.scheme not in ("http", "https") or not target.host:
+        if target.scheme not in ("http", "https"):
             return Denial(
                 Reason.REDIRECT_INVALID, f"leads to a URL of scheme {target.scheme}: browsers follow http(s)."
             )

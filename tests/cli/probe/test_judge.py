@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from policy_service.cli.probe.findings import findings
 from policy_service.cli.probe.judge import Page, Reason, Request, Response, Verdict, fetch
+from policy_service.cli.probe.report import Report
 from policy_service.cli.probe.safelists import unsafe_request_header_names
 
 ORIGIN = "https://app.example.com"
@@ -93,3 +98,35 @@ def test_many_safelisted_headers_together_are_unsafe() -> None:
 def test_a_redirect_without_a_location_is_the_response() -> None:
     verdict, _ = _play(Page("https://api.example.com/", ORIGIN), [Response(302, (ECHO,))])
     assert verdict.allowed
+
+
+# What h11 lets through: visible bytes, spaces and tabs.
+VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=30)
+
+
+@given(VALUES, VALUES, VALUES)
+@example("http://[::1", "", "")
+@example("http://a:99999999/", "", "")
+@example("//xn--/", "", "")
+@example("mailto:a", "", "")
+@example("http:///", "", "")
+@example("https://\xff.example/", "", "")
+def test_whatever_a_server_sends_there_is_a_verdict(location: str, listed: str, vary: str) -> None:
+    page = Page("https://api.example.com/a/b", ORIGIN, "PUT", (("X-Own", "1"),))
+    lists = [(f"Access-Control-{name}", listed) for name in ("Allow-Methods", "Allow-Headers", "Expose-Headers")]
+    first = Response(204, (STAR, ("Access-Control-Allow-Methods", "*"), ("Access-Control-Allow-Headers", "*")))
+    lines = (STAR, *lists, ("Location", location), ("Vary", vary), ("Age", vary), ("Cache-Control", vary))
+    steps = fetch(page)
+    next(steps)
+    steps.send(first)
+    verdict = None
+    try:
+        # Where it leads to again, until the browser gives up; or to a preflight that the lists do not allow.
+        for _ in range(50):
+            steps.send(Response(307, lines))
+    except StopIteration as end:
+        verdict = end.value
+    assert verdict is not None
+    report = Report(verdict, None, findings(verdict, None, None), None)
+    assert json.dumps(report.to_json())
+    assert all(line.isprintable() for line in report.to_text())
