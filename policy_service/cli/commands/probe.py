@@ -16,7 +16,7 @@ from policy_service.cli.probe.policy import expected
 from policy_service.cli.probe.report import Report
 from policy_service.cli.probe.safelists import Line
 from policy_service.cli.probe.urls import parse
-from policy_service.cli.shared.api import Api, Failure
+from policy_service.cli.shared.api import Api
 from policy_service.cli.shared.arguments import service_option, tenant_option
 from policy_service.cli.shared.output import echo_json, output_option
 
@@ -69,7 +69,7 @@ def probe(
     try:
         observed = sending.observe(page, preflight_only=preflight_only)
     except sending.NoAnswer as error:
-        raise Failure(str(error)) from error
+        raise click.ClickException(str(error)) from error
     all_findings = findings(observed.verdict, observed.other, None if found is None else found[0])
     report = Report(observed.verdict, observed.other, all_findings, found)
     if output == "json":
@@ -98,7 +98,7 @@ def _page(url: str, origin: str, method: str, headers: Sequence[str], *, credent
         raise click.UsageError("Browsers send cookies to another origin only with credentials: add --credentials.")
     lines = [(name, value) for name, value in lines if name.lower() != "cookie"]
     checked = check({"allow_origins": [], "allow_methods": [method], "allow_headers": [name for name, _ in lines]})
-    for problem in checked.problems:
+    for problem in checked.errors:
         given = f"--method {method!r}" if problem.pointer.startswith("/allow_methods") else "--header"
         raise click.UsageError(f"Invalid {given}: {problem.message}")
     assert checked.policy is not None
