@@ -128,7 +128,7 @@ def test_no_secret_is_printed(ours: int, header: str, output: str) -> None:
         (("http://a b.example/", "--origin", ORIGIN), "Invalid URL"),
         (("http://a.example/", "--origin", ORIGIN, "--header", "X: \N{CRAB}"), "Invalid --header number 1"),
         (("http://a.example/", "--origin", ORIGIN, "--header", "Cookie: a=b"), "add --credentials"),
-        (("http://a.example/", "--origin", ORIGIN, "--tenant", "acme"), "Set CORSPOLICY_API_KEY"),
+        (("http://a.example/", "--origin", ORIGIN, "--tenant", "acme"), "CORSPOLICY_API_KEY is not set"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], says: str) -> None:
