@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from policy_service.history import service as history
-from policy_service.history.schemas import ChangePage, Restore, Restored, ShownRevision
+from policy_service.history.schemas import ChangePage, Restore, Restored, RevisionView
 from policy_service.history.store import Filters
 from policy_service.history.stream import Streams
 from policy_service.http.bodies import Cursor, JsonBody, Limit, read_model
@@ -51,7 +51,7 @@ async def list_changes_of_tenant(
 
 
 @router.get("/tenants/{tenant}/changes/{revision}", operation_id="get_change")
-async def get_change(sessions: SessionsDep, caller: CallerDep, tenant: str, revision: Revision) -> ShownRevision:
+async def get_change(sessions: SessionsDep, caller: CallerDep, tenant: str, revision: Revision) -> RevisionView:
     """One change, with the documents before and after it."""
     return await history.read(sessions, caller.scope, tenant, revision)
 

@@ -18,7 +18,7 @@ from policy_service.documents.difference import Difference, compare
 from policy_service.documents.model import StoredDocument
 from policy_service.errors import ErrorItem, Problem, unknown_tenant
 from policy_service.history import store
-from policy_service.history.schemas import ChangePage, Restore, Restored, ShownChange, ShownRevision
+from policy_service.history.schemas import ChangePage, ChangeView, Restore, Restored, RevisionView
 from policy_service.history.store import Filters
 from policy_service.models import MAX_REVISION, Change
 
@@ -31,7 +31,7 @@ async def page(sessions: Sessions, scope: Scope, filters: Filters, cursor: str |
     async with sessions() as session:
         rows = await store.page(session, scope, filters, before, limit + 1)
     next_cursor = str(rows[limit - 1].revision) if len(rows) > limit else None
-    return ChangePage(items=[shown(row) for row in rows[:limit]], next_cursor=next_cursor)
+    return ChangePage(items=[view(row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
 async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | None, limit: int) -> ChangePage:
@@ -46,12 +46,12 @@ async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | N
     return found
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> ShownRevision:
+async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> RevisionView:
     """One change, with the documents before and after it. Raises Problem 404."""
     row = await _find(sessions, scope, tenant, revision)
     before, after = _document(row.before), _document(row.after)
-    values = {**dict(shown(row)), "difference": list(compare(before, after)), "omitted": 0}
-    return ShownRevision(**values, before=before, after=after)
+    values = {**dict(view(row)), "difference": list(compare(before, after)), "omitted": 0}
+    return RevisionView(**values, before=before, after=after)
 
 
 async def restore(
@@ -84,9 +84,9 @@ async def restore(
     return change.dry_run or Result(restored, change.revision)
 
 
-def shown(row: Change) -> ShownChange:
+def view(row: Change) -> ChangeView:
     """A change as the API shows it."""
-    return ShownChange(
+    return ChangeView(
         tenant=row.tenant,
         revision=row.revision,
         changed_at=row.created_at,

@@ -23,7 +23,7 @@ from policy_service.auth.callers import Authenticate, Caller
 from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.errors import Problem
 from policy_service.history import store
-from policy_service.history.service import read_number, shown
+from policy_service.history.service import read_number, view
 from policy_service.history.store import Filters
 
 POLL_SECONDS = 1.0
@@ -118,7 +118,7 @@ class Streams:
                     last = await store.last_position(session)
                     rows = await store.published(session, scope, filters, position, last, BATCH)
                 for row in rows:
-                    yield ServerSentEvent(shown(row).model_dump_json(), event="change", id=str(row.position))
+                    yield ServerSentEvent(view(row).model_dump_json(), event="change", id=str(row.position))
                 if len(rows) == BATCH and rows[-1].position is not None:
                     position = rows[-1].position
                     continue

@@ -15,7 +15,7 @@ from policy_service.http.idempotency.once import OnceDep
 from policy_service.http.openapi import body_schema
 from policy_service.http.replies import Reply
 from policy_service.keys import service
-from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
+from policy_service.keys.schemas import CreatedKey, KeyPage, KeyView, NewKey, Rotation
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -44,7 +44,7 @@ async def create_key(once: OnceDep, settings: SettingsDep, caller: CallerDep, bo
 
 
 @router.get("/{key}", operation_id="get_key", responses=problems(403))
-async def get_key(sessions: SessionsDep, caller: CallerDep, key: str) -> ShownKey:
+async def get_key(sessions: SessionsDep, caller: CallerDep, key: str) -> KeyView:
     """One key, by its id; `self` is the one that you send, which every key may see."""
     return await service.read(sessions, key, caller)
 

@@ -91,7 +91,7 @@ class Rotation(BaseModel):
     )
 
 
-class ShownKey(BaseModel):
+class KeyView(BaseModel):
     """A key as the API shows it."""
 
     id: str = Field(description="the middle of the key's text; changes name it as key:<id>")
@@ -108,7 +108,7 @@ class ShownKey(BaseModel):
     last_used_at: datetime | None = Field(description="to the minute or so")
 
 
-class CreatedKey(ShownKey):
+class CreatedKey(KeyView):
     """A key just made."""
 
     key: str = Field(description="what to send; it is shown this once")
@@ -117,5 +117,5 @@ class CreatedKey(ShownKey):
 class KeyPage(BaseModel):
     """Some keys, the newest first."""
 
-    items: list[ShownKey]
+    items: list[KeyView]
     next_cursor: str | None = Field(default=None, description="pass it as `cursor` to read on; null at the end")

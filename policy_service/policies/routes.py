@@ -11,7 +11,7 @@ from policy_service.http.declarations import header
 from policy_service.http.dependencies import CallerDep, SessionsDep
 from policy_service.http.openapi import body_schema
 from policy_service.policies import service as policies
-from policy_service.policies.schemas import EntryPage, PolicyPage, ShownEntry, ShownPolicy
+from policy_service.policies.schemas import EntryPage, EntryView, PolicyPage, PolicyView
 from policy_service.propagation.writes import RepeatableWriteDep, WriteDep, deletes, writes
 
 router = APIRouter(prefix="/v1/tenants/{tenant}/policies")
@@ -26,7 +26,7 @@ async def list_policies(sessions: SessionsDep, caller: CallerDep, tenant: str) -
 @router.get("/{service}", operation_id="get_policy", tags=["policies"], responses={200: {"headers": header("ETag")}})
 async def get_policy(
     sessions: SessionsDep, caller: CallerDep, tenant: str, service: str, response: Response
-) -> ShownPolicy:
+) -> PolicyView:
     """One policy: that of a service, or `default`."""
     policy = await policies.read(sessions, caller.scope, tenant, service)
     response.headers["ETag"] = etag(policy.revision)
@@ -38,7 +38,7 @@ async def get_policy(
     operation_id="put_policy",
     tags=["policies"],
     openapi_extra=body_schema(POLICY_BODY),
-    **writes(ShownPolicy, 409, 412, 428, may_create=True),
+    **writes(PolicyView, 409, 412, 428, may_create=True),
 )
 async def put_policy(write: WriteDep, tenant: str, service: str, body: JsonBody) -> Response:
     """Write a whole policy. One for a named service replaces the default entirely."""
@@ -64,7 +64,7 @@ async def list_origins(
     operation_id="add_origin",
     tags=["origins"],
     openapi_extra=body_schema(ENTRY_BODY),
-    **writes(ShownEntry, 412, may_create=True, location=True),
+    **writes(EntryView, 412, may_create=True, location=True),
 )
 async def add_origin(write: RepeatableWriteDep, tenant: str, service: str, body: JsonBody) -> Response:
     """Allow an origin: 201 with the new entry, or 200 with the existing one."""
@@ -79,7 +79,7 @@ async def add_origin(write: RepeatableWriteDep, tenant: str, service: str, body:
     operation_id="update_origin",
     tags=["origins"],
     openapi_extra=body_schema(ENTRY_PATCH_BODY),
-    **writes(ShownEntry, 409, 412, 428),
+    **writes(EntryView, 409, 412, 428),
 )
 async def update_origin(write: WriteDep, tenant: str, service: str, entry: str, body: JsonBody) -> Response:
     """Change the note or the expiry of an entry; null clears it."""

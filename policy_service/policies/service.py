@@ -16,7 +16,7 @@ from policy_service.documents.build import build_entry, build_policy, edit_entry
 from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
 from policy_service.documents.names import require_service_name
 from policy_service.errors import ErrorItem, Problem
-from policy_service.policies.schemas import EntryPage, PolicyPage, ShownEntry, ShownPolicy
+from policy_service.policies.schemas import EntryPage, EntryView, PolicyPage, PolicyView
 from policy_service.tenants.service import read_row
 
 
@@ -24,15 +24,15 @@ async def list_policies(sessions: Sessions, scope: Scope, tenant: str) -> Policy
     """All policies of a tenant. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
     document = StoredDocument.model_validate(row.document)
-    return PolicyPage(items=[_shown(tenant, name, document, row.revision) for name in sorted(document.policies)])
+    return PolicyPage(items=[_view(tenant, name, document, row.revision) for name in sorted(document.policies)])
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> ShownPolicy:
+async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> PolicyView:
     """One policy of a tenant. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
     document = StoredDocument.model_validate(row.document)
     _require(document, tenant, service)
-    return _shown(tenant, service, document, row.revision)
+    return _view(tenant, service, document, row.revision)
 
 
 async def list_origins(
@@ -49,7 +49,7 @@ async def list_origins(
 
 async def put(
     sessions: Sessions, tenant: str, service: str, body: Any, request: ChangeRequest
-) -> Result[ShownPolicy] | DryRun:
+) -> Result[PolicyView] | DryRun:
     """Replace a policy, or create it. Entries that stay keep their id and history."""
     require_service_name(service)
     async with changing(sessions, tenant, request, "policy.put") as change:
@@ -60,8 +60,8 @@ async def put(
         else:
             request.precondition.require(change.revision)
         policies[service], change.warnings = build_policy(body, old, request.caller.actor)
-    shown = _shown(tenant, service, change.document, change.revision, change.warnings)
-    return change.dry_run or Result(shown, change.revision, created=old is None)
+    view = _view(tenant, service, change.document, change.revision, change.warnings)
+    return change.dry_run or Result(view, change.revision, created=old is None)
 
 
 async def delete(sessions: Sessions, tenant: str, service: str, request: ChangeRequest) -> Result[None] | DryRun:
@@ -75,7 +75,7 @@ async def delete(sessions: Sessions, tenant: str, service: str, request: ChangeR
 
 async def add_origin(
     sessions: Sessions, tenant: str, service: str, body: Any, request: ChangeRequest
-) -> Result[ShownEntry] | DryRun:
+) -> Result[EntryView] | DryRun:
     """Allow an origin. An entry of that pattern that exists stays, and is never made to expire earlier."""
     async with changing(sessions, tenant, request, "origin.add") as change:
         request.precondition.check(change.revision)
@@ -88,13 +88,13 @@ async def add_origin(
         else:
             index = patterns.index(entry.pattern)
             entry = policy.allow_origins[index] = extended(policy.allow_origins[index], entry)
-    shown = _shown_entry(entry, change.revision, change.warnings)
-    return change.dry_run or Result(shown, change.revision, created)
+    view = _entry_view(entry, change.revision, change.warnings)
+    return change.dry_run or Result(view, change.revision, created)
 
 
 async def update_origin(
     sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, request: ChangeRequest
-) -> Result[ShownEntry] | DryRun:
+) -> Result[EntryView] | DryRun:
     """Change the note or the expiry of an entry."""
     async with changing(sessions, tenant, request, "origin.update") as change:
         policy = _require(change.document, tenant, service)
@@ -102,7 +102,7 @@ async def update_origin(
         request.precondition.require(change.revision)
         entry, change.warnings = edit_entry(policy, policy.allow_origins[index], body, request.caller.actor)
         policy.allow_origins[index] = entry
-    return change.dry_run or Result(_shown_entry(entry, change.revision, change.warnings), change.revision)
+    return change.dry_run or Result(_entry_view(entry, change.revision, change.warnings), change.revision)
 
 
 async def remove_origin(
@@ -133,11 +133,11 @@ def _index(policy: StoredPolicy, tenant: str, service: str, entry_id: str) -> in
     return index
 
 
-def _shown(
+def _view(
     tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[ErrorItem] = ()
-) -> ShownPolicy:
+) -> PolicyView:
     policy = document.policies[service]
-    return ShownPolicy(
+    return PolicyView(
         allow_origins=policy.allow_origins,
         **policy.settings(),
         tenant=tenant,
@@ -147,5 +147,5 @@ def _shown(
     )
 
 
-def _shown_entry(entry: Entry, revision: int, warnings: Sequence[ErrorItem]) -> ShownEntry:
-    return ShownEntry(**dict(entry), revision=revision, warnings=list(warnings))
+def _entry_view(entry: Entry, revision: int, warnings: Sequence[ErrorItem]) -> EntryView:
+    return EntryView(**dict(entry), revision=revision, warnings=list(warnings))

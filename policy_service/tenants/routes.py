@@ -17,9 +17,9 @@ from policy_service.tenants.schemas import (
     TENANT_BODY,
     TENANT_PATCH_BODY,
     WHOLE_TENANT_BODY,
-    ShownTenant,
+    ReplacedTenant,
     TenantPage,
-    WrittenTenant,
+    TenantView,
 )
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
@@ -35,29 +35,29 @@ async def list_tenants(
     return await service.page(sessions, caller.scope, cursor, limit, with_policies=include is not None)
 
 
-@router.post("", operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY), **creates(ShownTenant, 409))
+@router.post("", operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY), **creates(TenantView, 409))
 async def create_tenant(write: RepeatableWriteDep, body: JsonBody) -> Response:
     """Create a tenant. Its default policy allows no origin until you add one."""
     return await write.respond(
-        lambda sessions: service.create(sessions, body, write.request), lambda shown: f"/v1/tenants/{shown.tenant}"
+        lambda sessions: service.create(sessions, body, write.request), lambda view: f"/v1/tenants/{view.tenant}"
     )
 
 
 @router.get("/{tenant}", operation_id="get_tenant", responses={200: {"headers": header("ETag")}})
 async def get_tenant(
     sessions: SessionsDep, caller: CallerDep, tenant: str, response: Response, include: Include = None
-) -> ShownTenant:
+) -> TenantView:
     """One tenant."""
-    shown = await service.read(sessions, caller.scope, tenant, with_policies=include is not None)
-    response.headers["ETag"] = etag(shown.revision)
-    return shown
+    view = await service.read(sessions, caller.scope, tenant, with_policies=include is not None)
+    response.headers["ETag"] = etag(view.revision)
+    return view
 
 
 @router.put(
     "/{tenant}",
     operation_id="put_tenant",
     openapi_extra=body_schema(WHOLE_TENANT_BODY),
-    **writes(WrittenTenant, 409, 412, 428, may_create=True),
+    **writes(ReplacedTenant, 409, 412, 428, may_create=True),
 )
 async def put_tenant(write: WriteDep, tenant: str, body: JsonBody) -> Response:
     """Replace a tenant's name and all its policies in one revision. Policies left out are deleted.
@@ -71,7 +71,7 @@ async def put_tenant(write: WriteDep, tenant: str, body: JsonBody) -> Response:
     "/{tenant}",
     operation_id="update_tenant",
     openapi_extra=body_schema(TENANT_PATCH_BODY),
-    **writes(ShownTenant, 412, 428),
+    **writes(TenantView, 412, 428),
 )
 async def update_tenant(write: WriteDep, tenant: str, body: JsonBody) -> Response:
     """Change a tenant's display name."""

@@ -20,15 +20,15 @@ from policy_service.documents.names import TENANT_RULE, name_errors, unknown_fie
 from policy_service.errors import ErrorItem, Problem, unknown_tenant
 from policy_service.models import Tenant
 from policy_service.tenants import store
-from policy_service.tenants.schemas import ShownTenant, TenantPage, WrittenTenant
+from policy_service.tenants.schemas import ReplacedTenant, TenantPage, TenantView
 
 # Documents may be large, and a page of them is held in memory.
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> ShownTenant:
+async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> TenantView:
     """One tenant."""
-    return _shown(await read_row(sessions, scope, tenant), with_policies=with_policies)
+    return _view(await read_row(sessions, scope, tenant), with_policies=with_policies)
 
 
 async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
@@ -51,7 +51,7 @@ async def page(
             limit = _fitting(await store.sizes(session, scope, cursor, limit))
         rows = await store.page(session, scope, cursor, limit + 1)
     return TenantPage(
-        items=[_shown(row, with_policies=with_policies) for row in rows[:limit]],
+        items=[_view(row, with_policies=with_policies) for row in rows[:limit]],
         next_cursor=rows[limit - 1].slug if len(rows) > limit else None,
     )
 
@@ -62,7 +62,7 @@ def _fitting(sizes: Sequence[int]) -> int:
     return max(1, sum(total <= MAX_PAGE_BYTES for total in totals))
 
 
-async def create(sessions: Sessions, body: Any, request: ChangeRequest) -> Result[ShownTenant] | DryRun:
+async def create(sessions: Sessions, body: Any, request: ChangeRequest) -> Result[TenantView] | DryRun:
     """Create a tenant whose default policy allows no origin."""
     tenant, name = _read_new(body)
     request.caller.require_admin()
@@ -73,7 +73,7 @@ async def create(sessions: Sessions, body: Any, request: ChangeRequest) -> Resul
     return change.dry_run or Result(_changed(change), change.revision, created=True)
 
 
-async def put(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest) -> Result[WrittenTenant] | DryRun:
+async def put(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest) -> Result[ReplacedTenant] | DryRun:
     """Replace a tenant's name and all its policies, or create it. Entries that stay keep their id and history."""
     if not is_slug(tenant):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-tenant", TENANT_RULE)
@@ -85,7 +85,7 @@ async def put(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest
         else:
             precondition.require(change.revision)
         change.document, change.warnings = build_document(body, change.document, caller.actor)
-    written = WrittenTenant(
+    written = ReplacedTenant(
         tenant=tenant,
         name=change.document.name,
         services=sorted(change.document.policies),
@@ -95,7 +95,7 @@ async def put(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest
     return change.dry_run or Result(written, change.revision, created=change.before is None)
 
 
-async def rename(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest) -> Result[ShownTenant] | DryRun:
+async def rename(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest) -> Result[TenantView] | DryRun:
     """Change a tenant's display name."""
     name = _read_patch(body)
     async with changing(sessions, tenant, request, "tenant.rename") as change:
@@ -117,8 +117,8 @@ async def delete(sessions: Sessions, tenant: str, request: ChangeRequest) -> Res
     return change.dry_run or Result(None, change.revision)
 
 
-def _changed(change: Change) -> ShownTenant:
-    return ShownTenant(
+def _changed(change: Change) -> TenantView:
+    return TenantView(
         tenant=change.tenant,
         name=change.document.name,
         services=sorted(change.document.policies),
@@ -127,8 +127,8 @@ def _changed(change: Change) -> ShownTenant:
     )
 
 
-def _shown(row: Tenant, *, with_policies: bool = False) -> ShownTenant:
-    return ShownTenant(
+def _view(row: Tenant, *, with_policies: bool = False) -> TenantView:
+    return TenantView(
         tenant=row.slug,
         name=row.document["name"],
         services=sorted(row.document["policies"]),

@@ -19,7 +19,7 @@ from policy_service.documents.difference import compare
 from policy_service.documents.model import StoredDocument, StoredPolicy
 from policy_service.documents.schemas import POLICY_BODY, READ_ONLY
 from policy_service.http.examples import EXAMPLES
-from policy_service.policies.schemas import ShownPolicy
+from policy_service.policies.schemas import PolicyView
 from tests.support import Api
 
 FILE_SETTINGS = SCHEMA["properties"]["policies"]["additionalProperties"]["properties"]
@@ -118,9 +118,9 @@ def test_it_is_kept_in_a_file_and_planned(name: str) -> None:
 
 
 def test_the_schemas_and_the_example_have_every_setting_and_no_other() -> None:
-    shown = TypeAdapter(ShownPolicy).json_schema(mode="serialization")["properties"]
+    shown = TypeAdapter(PolicyView).json_schema(mode="serialization")["properties"]
     assert list(POLICY_BODY["properties"]) == list(FILE_SETTINGS) == list(SETTINGS)
-    assert shown.keys() == EXAMPLES["ShownPolicy"].keys() == SETTINGS.keys() | READ_ONLY
+    assert shown.keys() == EXAMPLES["PolicyView"].keys() == SETTINGS.keys() | READ_ONLY
     assert [field.name for field in fields(StoredPolicy)] == list(SETTINGS)
     for name, setting in SETTINGS.items():
         for schema in (POLICY_BODY["properties"], FILE_SETTINGS, shown):
