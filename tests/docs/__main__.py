@@ -1,7 +1,8 @@
-"""`python -m tests.docs`: rewrites the outputs in the pages where a run prints something else."""
+"""`python -m tests.docs --update`: runs the pages and rewrites the outputs in them where a run prints something else."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -11,25 +12,28 @@ from tests.support import ROOT
 
 
 def main() -> None:
-    """Run all pages; rewrite those outputs, and report commands that failed."""
+    """Run all pages; name the blocks that differ, and commands that failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.docs")
+    parser.add_argument("--update", action="store_true", help="rewrite the outputs that differ")
+    update = parser.parse_args().update
     for pages in SITTINGS:
         with tempfile.TemporaryDirectory() as folder:
-            steps = list(sit(pages, Path(folder)))
-        for page in pages:
-            _update(page, [step for step in steps if step.page == page and not step.is_as_documented])
+            different = [step for step in sit(pages, Path(folder)) if not step.is_as_documented]
+        for step in different:
+            print(f"{step.page}:{step.command.line}:\n{step.printed}")
+        if update:
+            for page in pages:
+                _rewrite(ROOT / page, [step for step in different if step.page == page])
 
 
-def _update(page: str, steps: list[Step]) -> None:
-    text = (ROOT / page).read_text()
+def _rewrite(page: Path, steps: list[Step]) -> None:
+    text = page.read_text()
+    # From the last to the first: the places of those before stay right.
     for step in reversed(steps):
-        where = f"{page}:{step.command.line}"
-        if step.command.output is None:
-            print(f"{where}: failed with exit code {step.code}:\n{step.printed}")
-            continue
-        print(f"{where}: rewritten")
-        start, end = step.command.output_span
-        text = text[:start] + publishable(step.printed) + text[end:]
-    (ROOT / page).write_text(text)
+        if step.command.output is not None:
+            start, end = step.command.output_span
+            text = text[:start] + publishable(step.printed) + text[end:]
+    page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PAGES = tuple(
 
 # The pages of a sitting are read from top to bottom, in this order, on one fresh `make run`.
 SITTINGS: Sequence[Sequence[str]] = (
-    ("README.md", "docs/policies.md", "docs/api.md", "docs/keys.md", "docs/cli.md"),
+    ("README.md", "docs/policies.md", "docs/api.md", "docs/keys.md", "docs/cli.md", "docs/probe.md"),
     ("docs/3am.md",),
     ("docs/gitops.md", "docs/preview-deployments.md"),
 )
