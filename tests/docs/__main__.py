@@ -1,4 +1,4 @@
-"""`python -m tests.docs --update`: runs the pages and rewrites the outputs in them where a run prints something else."""
+"""`python -m tests.docs --update`: runs the pages, and rewrites their outputs where a run prints something else."""
 
 from __future__ import annotations
 
