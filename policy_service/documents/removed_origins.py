@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from datetime import datetime
 from http import HTTPStatus
 
 from corspolicy.core.document import DEFAULT
-from corspolicy.core.origins import OriginPattern
-from corspolicy.core.validation import broader, json_pointer
+from corspolicy.core.patterns import OriginPattern
+from corspolicy.core.validation import json_pointer
+from corspolicy.core.wildcards import PatternSet
 from policy_service.documents.model import StoredDocument, StoredPolicy
 from policy_service.errors import ErrorItem, Problem
 
@@ -25,9 +25,13 @@ def losses(before: StoredDocument | None, after: StoredDocument | None, now: dat
     for service, policy in sorted(before.policies.items() if before else ()):
         # Without a policy of its own, a service falls under the default one.
         successor = policies.get(service) or policies.get(DEFAULT) or StoredPolicy()
-        kept = set(_admitted(successor, now))
+        kept = PatternSet(_admitted(successor, now))
         origins = _admitted(policy, now)
-        lost = [text for text in origins if not _is_covered(text, kept, successor.allow_credentials)]
+        lost = [
+            text
+            for text in origins
+            if text not in kept and not any(kept.broader(OriginPattern.parse(text), successor.allow_credentials))
+        ]
         if 2 * len(lost) > len(origins):
             named = ", ".join(lost[:MAX_NAMED]) + (f" and {len(lost) - MAX_NAMED} more" if lost[MAX_NAMED:] else "")
             which = "its only origin" if len(origins) == 1 else f"{len(lost)} of its {len(origins)} origins"
@@ -49,7 +53,3 @@ def confirmation_required(found: list[ErrorItem]) -> Problem:
 
 def _admitted(policy: StoredPolicy, now: datetime) -> list[str]:
     return [entry.pattern for entry in policy.allow_origins if not entry.has_expired(now)]
-
-
-def _is_covered(text: str, patterns: Container[str], credentials: bool) -> bool:
-    return text in patterns or any(broader(OriginPattern.parse(text), patterns, credentials))

@@ -15,7 +15,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
-from corspolicy.core.decision import Chain, CompiledPolicy, decide
+from corspolicy.core.compiled import CompiledPolicy
+from corspolicy.core.decision import Chain, decide
 from corspolicy.core.validation import check
 from policy_service.cli.cors_import.starlette_cors import Equivalent, equivalent, find
 from policy_service.documents.domains import is_public_suffix, to_ascii

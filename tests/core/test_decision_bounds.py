@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from corspolicy.core.decision import MAX_REMEMBERED, Chain, CompiledPolicy, Reason, decide
+from corspolicy.core.compiled import CompiledPolicy
+from corspolicy.core.decision import MAX_REMEMBERED, Chain, Reason, decide
 from corspolicy.core.policy import OriginEntry, Policy
 
 ORIGIN = b"https://a.example.com"

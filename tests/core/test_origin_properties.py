@@ -8,8 +8,10 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corspolicy.core.decision import Chain, CompiledPolicy, decide
-from corspolicy.core.origins import DEFAULT_PORTS, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.compiled import CompiledPolicy
+from corspolicy.core.decision import Chain, decide
+from corspolicy.core.origins import DEFAULT_PORTS, Origin
+from corspolicy.core.patterns import InvalidOrigin, OriginPattern
 from corspolicy.core.policy import OriginEntry, Policy
 
 LABELS = st.from_regex(r"[a-z_]([a-z0-9_-]{0,8}[a-z0-9_])?", fullmatch=True)

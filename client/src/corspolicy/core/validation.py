@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from corspolicy.core.origins import ANY, InvalidOrigin, Origin, OriginPattern, candidates, is_valid_domain
+from corspolicy.core.origins import is_valid_domain
+from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
 from corspolicy.core.policy import OriginEntry, Policy
+from corspolicy.core.wildcards import PatternSet
 
 MAX_AGE_LIMIT = 86_400
 SHORTEST_BROWSER_CAP = 600
@@ -52,6 +54,7 @@ _REQUEST_ONLY_HEADERS = frozenset(
         "user-agent",
     )
 )  # fmt: skip
+_INSECURE_SCHEMES = frozenset(("http", "ws", "ftp"))
 _READ_ONLY_ENTRY_FIELDS = frozenset(("id", "created_at", "created_by"))
 _LIST_FIELDS = ("allow_methods", "allow_headers", "expose_headers")
 _FLAGS = ("allow_credentials", "dangerously_allow_insecure_origins", "dangerously_allow_public_suffixes")
@@ -198,10 +201,11 @@ class _Checker:
                 message = "The same pattern stands twice, with another expires_at: keep one of the two."
                 self._problem("origin_duplicate", pointer, message)
         has_wildcards = any("*" in text for text in entries if text != ANY or not flags["allow_credentials"])
+        all_patterns = PatternSet(entries)
         for index, (pointer, pattern) in enumerate(patterns):
             self._origin_in_context(pattern, pointer, flags)
             if has_wildcards and index < MAX_COVER_CHECKS:
-                self._covered(pattern, pointer, entries, flags["allow_credentials"])
+                self._covered(pattern, pointer, entries, all_patterns, flags["allow_credentials"])
         return tuple(entries.values())
 
     def _pattern(self, text: str, pointer: str) -> OriginPattern | None:
@@ -248,37 +252,41 @@ class _Checker:
                 message = "`*` never stands with credentials: list the origins, or turn allow_credentials off."
                 self._problem("origin_any_with_credentials", pointer, message)
             return
-        public = self._is_under_public_suffix(pattern)
-        if credentials and public and not flags["dangerously_allow_public_suffixes"]:
-            message = (
-                f"Anybody can register a name under {pattern.parent}. With credentials, set "
-                "dangerously_allow_public_suffixes if you mean it."
-            )
+        strangers = self._strangers(pattern)
+        if strangers is not None and not credentials:
+            self._warn("origin_public_suffix", pointer, strangers)
+        elif strangers is not None and not flags["dangerously_allow_public_suffixes"]:
+            message = f"{strangers} With credentials, set dangerously_allow_public_suffixes if that is intended."
             self._problem("origin_public_suffix", pointer, message)
-        elif public and not credentials:
-            self._warn("origin_public_suffix", pointer, f"Anybody can register a name under {pattern.parent}.")
-        insecure = pattern.scheme != "https" and not pattern.is_loopback
-        if credentials and insecure and not flags["dangerously_allow_insecure_origins"]:
+        is_insecure = pattern.scheme in _INSECURE_SCHEMES and not pattern.is_loopback
+        if credentials and is_insecure and not flags["dangerously_allow_insecure_origins"]:
             message = (
-                "Anybody on the network can pose as an origin that is not https. With credentials, use https or set "
-                "dangerously_allow_insecure_origins if you mean it."
+                f"Anyone on the network can pose as an origin of {pattern.scheme}. With credentials, use https, or set "
+                "dangerously_allow_insecure_origins if that is intended."
             )
-            is_secure_alternative = pattern.scheme == "http" and not public
+            is_secure_alternative = pattern.scheme == "http" and strangers is None
             suggestion = f"https{pattern.text[4:].removesuffix(':443')}" if is_secure_alternative else None
             self._problem("origin_insecure", pointer, message, suggestion)
 
-    def _is_under_public_suffix(self, pattern: OriginPattern) -> bool:
-        if self._is_public_suffix is None or pattern.parent is None or pattern.is_loopback:
-            return False
-        return self._is_public_suffix(pattern.parent.rstrip("."))
+    def _strangers(self, pattern: OriginPattern) -> str | None:
+        """Who else can have an origin that the pattern matches, as a sentence; None if no one."""
+        if pattern.is_any_host:
+            return f"`*` is every host of {pattern.scheme}, whoever made the page."
+        parent = pattern.parent
+        if self._is_public_suffix is None or parent is None or not pattern.is_network or pattern.is_loopback:
+            return None
+        return f"Anyone can register a name under {parent}." if self._is_public_suffix(parent.rstrip(".")) else None
 
     def _covered(
-        self, pattern: OriginPattern, pointer: str, entries: Mapping[str, OriginEntry], credentials: bool
+        self,
+        pattern: OriginPattern,
+        pointer: str,
+        entries: Mapping[str, OriginEntry],
+        patterns: PatternSet,
+        credentials: bool,
     ) -> None:
-        if pattern.is_any:
-            return
         expires = entries[pattern.text].expires_at
-        for text in broader(pattern, entries, credentials):
+        for text in patterns.broader(pattern, credentials):
             until = entries[text].expires_at
             if until is not None and (expires is None or until < expires):
                 continue
@@ -362,16 +370,6 @@ class _Checker:
             )
             self._warn("max_age_long", "/max_age", message)
         return value
-
-
-def broader(pattern: OriginPattern, patterns: Container[str], credentials: bool) -> Iterator[str]:
-    """Those of `patterns`, itself apart, that admit everything that `pattern` admits."""
-    # Read as an origin, a pattern's own wildcards only meet wildcards: what admits it admits all it admits.
-    origin = Origin(pattern.scheme.encode(), pattern.host.encode(), pattern.port.encode())
-    texts = (candidate.decode() for candidate in candidates(origin))
-    yield from (text for text in texts if text in patterns and text != pattern.text)
-    if ANY in patterns and not credentials:
-        yield ANY
 
 
 def _is_token(value: str) -> bool:
