@@ -160,8 +160,8 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
     build = getattr(app, "build_middleware_stack", None)
     if build is None:
         raise TypeError(
-            f"{type(app).__name__} is no FastAPI or Starlette application: "
-            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of app"
+            f"{type(app).__name__} is not a FastAPI or Starlette application: "
+            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of it"
         )
     if app.middleware_stack is not None:
         raise RuntimeError("install corspolicy before the application starts")
@@ -176,7 +176,9 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
 
 def _require_service(service: str) -> None:
     if not is_service(service):
-        raise ValueError(f"{service!r} can't be a service: lower-case letters, digits, dots, hyphens and underscores")
+        raise ValueError(
+            f"{service!r} is not a valid service: use lower-case letters, digits, dots, hyphens and underscores"
+        )
 
 
 def _with_decision(lines: Iterable[Line], decided: Iterable[Line]) -> list[Line]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from corspolicy.core.origins import MAX_ORIGIN_BYTES, Origin
+from corspolicy.core.origins import Origin
 from corspolicy.core.patterns import ANY
 from corspolicy.core.policy import Policy
-from corspolicy.core.request import Line
+from corspolicy.core.request import MAX_METHOD_BYTES, Line
 from corspolicy.core.validation import is_token
 from corspolicy.core.wildcards import WildcardIndex
 
-MAX_METHOD_BYTES = 64
 MAX_LISTED_BYTES = 4096
 """How much a preflight's response lists; of longer lists it names what was requested, as proxies limit headers."""
 VARY_PREFLIGHT: Line = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
@@ -71,7 +70,7 @@ class CompiledPolicy:
         until = self._exact.get(origin, _NEVER)
         if now < until:
             return origin, until
-        if not self._wildcards or len(origin) > MAX_ORIGIN_BYTES:
+        if not self._wildcards:
             return None
         for pattern in self._wildcard_index.candidates(origin):
             until = self._wildcards.get(pattern, _NEVER)

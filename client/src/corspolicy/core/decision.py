@@ -18,7 +18,7 @@ from corspolicy.core.request import CONDITIONAL, MALFORMED, MAX_REQUEST_HEADERS_
 from corspolicy.core.validation import is_token
 
 MAX_REMEMBERED = 64
-MAX_REMEMBERED_BYTES = 512
+MAX_REMEMBERED_HEADERS_BYTES = 512
 VARY_ORIGIN: Line = (b"vary", b"Origin")
 
 _NEVER = -math.inf
@@ -115,12 +115,12 @@ class Chain:
             match = policy.match(origin, now)
             if match is not None:
                 decision = _allow(origin, policy, *match, _ONLY_VARY_ORIGIN)
-                return self._remember(origin, decision) if len(origin) <= MAX_ORIGIN_BYTES else decision
+                return self._remember(origin, decision)
         return self._denied
 
     def preflight(self, origin: bytes, method: bytes, headers: bytes, now: float) -> Decision:
         """The decision on a preflight from `origin` for `method` and the list of `headers`."""
-        is_short = len(origin) + len(method) + len(headers) <= MAX_REMEMBERED_BYTES
+        is_short = len(headers) <= MAX_REMEMBERED_HEADERS_BYTES
         decision = self._remembered.get((origin, method, headers)) if is_short else None
         if decision is not None and now < decision.until:
             return decision
@@ -168,7 +168,7 @@ def decide(chain: Chain, method: str, headers: Iterable[Line], now: float) -> De
                 if origin is not None:
                     origin, is_conditional = MALFORMED, True
                     break
-                origin = value
+                origin = value if len(value) <= MAX_ORIGIN_BYTES else MALFORMED
             elif name in CONDITIONAL:
                 is_conditional = True
     if origin is None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from corspolicy.core.origins import MAX_ORIGIN_BYTES
+
 Line = tuple[bytes, bytes]
 
+MAX_METHOD_BYTES = 64
 MAX_REQUEST_HEADERS_BYTES = 4096
 CONDITIONAL = frozenset((b"if-none-match", b"if-modified-since", b"if-range"))
 """Request headers that make an app answer 304, or with a part (RFC 9110, sections 13.1 and 14.2)."""
 MALFORMED = b","
-"""What is read of a header that has to stand alone and was sent more than once: neither an origin nor a token."""
+"""What is read of a header that is repeated or too long: neither an origin nor a token."""
 
 _METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-headers"
-_OF_PREFLIGHT = frozenset((b"origin", _METHOD, _HEADERS))
+_ALONE = frozenset((b"origin", _METHOD))
+_ALL = _ALONE | {_HEADERS}
 
 
 def read_preflight(headers: Iterable[Line]) -> tuple[bytes | None, bytes | None, bytes | None]:
@@ -27,21 +31,23 @@ def read_preflight(headers: Iterable[Line]) -> tuple[bytes | None, bytes | None,
     origin = method = None
     joined: list[bytes] = []
     size = -1
+    wanted = _ALL
     for name, value in lines:
-        if name not in _OF_PREFLIGHT:
+        if name not in wanted:
             continue
         if name == _HEADERS:
-            if size <= MAX_REQUEST_HEADERS_BYTES:
-                size += len(value) + 1
-                joined.append(value)
+            joined.append(value)
+            size += len(value) + 1
+            if size > MAX_REQUEST_HEADERS_BYTES:
+                wanted = _ALONE
         elif name == _METHOD:
             if method is not None:
-                return _first(lines, b"origin") if origin is None else origin, MALFORMED, None
-            method = value
+                return (_first(lines, b"origin") if origin is None else origin), MALFORMED, None
+            method = value if len(value) <= MAX_METHOD_BYTES else MALFORMED
         else:
             if origin is not None:
-                return MALFORMED, _first(lines, _METHOD) if method is None else method, None
-            origin = value
+                return MALFORMED, (_first(lines, _METHOD) if method is None else method), None
+            origin = value if len(value) <= MAX_ORIGIN_BYTES else MALFORMED
     if len(joined) > 1:
         return origin, method, b",".join(joined)
     return origin, method, joined[0] if joined else None
