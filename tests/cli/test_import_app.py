@@ -44,6 +44,7 @@ policies:
     allow_origins:
       - https://*.example.com
       - https://app.example.com
+    allow_credentials: true
     allow_methods:
       - PUT
     allow_headers:
@@ -53,7 +54,6 @@ policies:
       - content-language
       - content-type
     max_age: 600
-    allow_credentials: true
 """
 
 

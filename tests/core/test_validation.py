@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corspolicy.core.document import Document, UnreadableDocument
-from corspolicy.core.validation import FIELDS, MAX_REPORTED, Finding, check
+from corspolicy.core.policy import SETTINGS
+from corspolicy.core.validation import MAX_REPORTED, Finding, check
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from tests import vectors
 from tests.vectors import Vector
@@ -39,7 +40,7 @@ def test_policy(case: Vector) -> None:
         assert {name: stored.get(name) for name in case.get("stored", {})} == case.get("stored", {})
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON) | JSON)
+@given(st.dictionaries(st.sampled_from(list(SETTINGS)) | st.text(max_size=5), JSON) | JSON)
 def test_any_values_are_judged_without_an_error(values: object) -> None:
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     assert (checked.policy is None) == bool(checked.errors)

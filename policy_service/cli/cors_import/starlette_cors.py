@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from corspolicy.core.origins import Origin
 from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
-from corspolicy.core.validation import MAX_AGE_LIMIT, check
+from corspolicy.core.policy import MAX_AGE_LIMIT
+from corspolicy.core.validation import check
 from policy_service.cli.cors_import.regexes import Untranslatable, translate
 from policy_service.documents.domains import is_public_suffix, to_ascii
 

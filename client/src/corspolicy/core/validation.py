@@ -15,10 +15,9 @@ from typing import Any
 
 from corspolicy.core.origins import is_valid_domain
 from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
-from corspolicy.core.policy import OriginEntry, Policy
+from corspolicy.core.policy import MAX_AGE_LIMIT, SETTINGS, Flag, OriginEntry, Policy
 from corspolicy.core.wildcards import PatternSet
 
-MAX_AGE_LIMIT = 86_400
 SHORTEST_BROWSER_CAP = 600
 MAX_NOTE_LENGTH = 500
 MAX_REPORTED = 100
@@ -56,9 +55,7 @@ _REQUEST_ONLY_HEADERS = frozenset(
 )  # fmt: skip
 _INSECURE_SCHEMES = frozenset(("http", "ws", "ftp"))
 _READ_ONLY_ENTRY_FIELDS = frozenset(("id", "created_at", "created_by"))
-_LIST_FIELDS = ("allow_methods", "allow_headers", "expose_headers")
-_FLAGS = ("allow_credentials", "dangerously_allow_insecure_origins", "dangerously_allow_public_suffixes")
-FIELDS = ("allow_origins", *_LIST_FIELDS, *_FLAGS, "max_age")
+_FLAGS = tuple(name for name, setting in SETTINGS.items() if isinstance(setting.kind, Flag))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +124,9 @@ class _Checker:
             self._problem("not_an_object", "", "A policy is a JSON object.")
             return self._result(None)
         for name in values:
-            if name not in FIELDS:
-                known = ", ".join(FIELDS)
-                self._problem(
-                    "unknown_field", json_pointer(name), f"There is no such setting. The settings are {known}."
-                )
+            if name not in SETTINGS:
+                message = f"Unknown setting. The settings are {', '.join(SETTINGS)}."
+                self._problem("unknown_field", json_pointer(name), message)
         flags = {name: self._flag(values, name) for name in _FLAGS}
         credentials = flags["allow_credentials"]
         policy = Policy(
@@ -158,7 +153,7 @@ class _Checker:
             self._warnings.append(Finding(code, pointer, message, suggestion))
 
     def _flag(self, values: Mapping[str, Any], name: str) -> bool:
-        value = values.get(name, False)
+        value = values.get(name, SETTINGS[name].default)
         if not isinstance(value, bool):
             self._problem("not_a_boolean", f"/{name}", f"{name} is true or false.")
             return False
