@@ -64,7 +64,8 @@ def test_a_policy_that_is_refused_names_its_lines(cli: Cli, tenant: str, tmp_pat
         f"Error: Nothing was changed: {file} is no policy.",
         f"  {file}:3: An origin has no path or trailing slash: it is scheme, host and port only.",
         "    try: https://b.example.com",
-        f"  {file}:5: max_age is 0 to 86400 seconds.",
+        f"  {file}:5: max_age must be 0 to 86400 seconds.",
+        "    try: 0",
     ]
     file.write_text("max_age: 1\nmax_age: 2\n")
     assert f"  {file}:2: max_age stands twice" in cli("policies", "put", tenant, "-f", file).stderr

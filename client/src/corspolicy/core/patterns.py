@@ -138,7 +138,7 @@ def defect(text: str) -> Defect | None:
         return found
     scheme, separator, authority = text.partition("://")
     if scheme == "file" or text.startswith("file:"):
-        return "origin_file", "Pages of file: have the origin `null`, which cannot be allowed: serve them over http."
+        return "origin_file", "Browsers send `null` for file: pages, which cannot be allowed: serve them over http."
     if not separator:
         return "origin_scheme_missing", "Start the origin with its scheme, such as https://."
     if len(scheme) > MAX_SCHEME_BYTES:
@@ -200,7 +200,7 @@ def _authority_defect(scheme: str, authority: str) -> Defect | None:
         ("@", "origin_userinfo", "user name or password"),
     ):
         if character in authority:
-            return code, f"Remove the {what}: an origin is scheme, host and port only."
+            return code, f"An origin has no {what}: it is scheme, host and port only."
     if any(character.isspace() or ord(character) < 0x20 for character in authority):
         return "origin_host_invalid", "Remove white space and control characters."
     if not authority.isascii():
@@ -210,7 +210,7 @@ def _authority_defect(scheme: str, authority: str) -> Defect | None:
         if not is_port(port):
             return "origin_port_invalid", "Invalid port: 1–65535 without leading zeros, or `*` for any port."
         if DEFAULT_PORTS.get(scheme.encode()) == port:
-            return "origin_port_default", f"Leave out {port.decode()}, the default port of {scheme}, as browsers do."
+            return "origin_port_default", f"Browsers leave out {port.decode()}, the default port of {scheme}."
     return _host_defect(host, scheme.encode() in DEFAULT_PORTS)
 
 
@@ -232,7 +232,7 @@ def _host_defect(host: bytes, is_special: bool) -> Defect | None:
     if b"*" in domain:
         return "origin_wildcard_misplaced", f"{_WHERE_WILDCARDS_ARE}, nothing else."
     if domain != domain.lower():
-        return "origin_host_upper_case", "Write the host in lower case, as browsers send it."
+        return "origin_host_upper_case", "Browsers send the host in lower case."
     if domain.translate(None, HOST):
         return "origin_host_invalid", "Invalid host: letters, digits, `-`, `_` and dots only."
     if len(host) > MAX_HOST_BYTES:
@@ -259,7 +259,7 @@ def _domain_defect(domain: bytes, is_wildcard: bool) -> Defect | None:
         return "origin_label_too_long", f"A label of the host is longer than {MAX_LABEL_BYTES} bytes."
     if ends_in_number(labels[-1]):
         if is_wildcard:
-            return "origin_wildcard_misplaced", "An IP address has no subdomains: `*` cannot be a part of it."
+            return "origin_wildcard_misplaced", "An address has no subdomains: `*` cannot be a part of it."
         if not is_ipv4(domain):
             return "origin_ipv4_not_canonical", "Write an IPv4 address as four decimal numbers, such as 10.0.0.1."
     return None
