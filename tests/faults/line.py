@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import shutil
 import signal
 import time
@@ -27,6 +28,11 @@ OLD, NEW = "https://old.example.com", "https://new.example.com"
 STREAM_LENGTH = 10
 # Full jitter up to its cap before the publisher, then before a client tries again, and time for the work itself.
 RETRY_SECONDS = 5.0 + 5.0 + 3.0
+
+
+def run_of(script: str) -> bytes:
+    """What a request to Redis contains that runs this script."""
+    return hashlib.sha1(script.encode()).hexdigest().encode()
 
 
 class Recovery(NamedTuple):
@@ -126,12 +132,13 @@ class Services:
     def sql(self) -> Sql:
         return Sql(self._database_url)
 
-    def start_service(self, redis_url: str | None = None) -> tuple[Process, Api]:
-        """One more policy service; returns when it answers."""
+    def start_service(self, redis_url: str | None = None, **settings: str) -> tuple[Process, Api]:
+        """One more policy service, with `settings` of its own; returns when it answers."""
         environment = {
             "CORSPOLICY_DATABASE_URL": self._database_url,
             "CORSPOLICY_REDIS_URL": redis_url or self._redis_url,
             "CORSPOLICY_STREAM_LENGTH": str(STREAM_LENGTH),
+            **settings,
         }
         process = self._start("policy_service.app:create_app", environment)
         process.wait_until_answering()

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
+from corspolicy.sync.wire import EPOCH
 from policy_service.local import embedded
+from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH
 from tests.conftest import Databases
-from tests.faults.line import NEW, OLD, Line
+from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.proxy import Way
 from tests.support import wait_until
 
@@ -148,11 +149,11 @@ def test_a_leader_that_wakes_while_it_writes_everything_anew(line: Line, step: s
     tenant, other = line.new_tenant(), line.new_tenant()
     old = line.service
     steps = {
-        "beginning": f"{DOCUMENTS}\r\n${len(EPOCH)}\r\n{EPOCH}",
-        "documents": tenant,
-        "end": f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}",
+        "beginning": run_of(BEGIN_EPOCH),
+        "documents": tenant.encode(),
+        "end": run_of(END_EPOCH),
     }
-    with line.service_proxy.holding(steps[step].encode(), Way.UP) as wait_until_held:
+    with line.service_proxy.holding(steps[step], Way.UP) as wait_until_held:
         # That step is on its way from the old leader, which is stopped and loses the lead.
         line.published.redis.flushall()
         wait_until_held()

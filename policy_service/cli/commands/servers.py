@@ -60,7 +60,7 @@ def serve(host: str, port: int) -> None:
 def migrate_command() -> None:
     """Bring the database's schema up to date."""
     with _database_errors():
-        migrate.upgrade(_settings().database_url)
+        migrate.upgrade(_settings().session_database_url)
 
 
 def create_key(values: Mapping[str, Any]) -> str:
@@ -77,7 +77,7 @@ def create_key(values: Mapping[str, Any]) -> str:
 
 
 async def _create_key(settings: Settings, new: NewKey) -> str:
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     try:
         caller = Caller("corspolicy keys create")
         return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
