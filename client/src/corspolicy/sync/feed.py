@@ -29,6 +29,7 @@ from corspolicy.sync.wire import (
     FORGET_SECONDS,
     PROCESS_PREFIX,
     PROCESSES,
+    REPORT_SECONDS,
     REPORT_TTL_SECONDS,
     ZERO_ID,
     Entry,
@@ -44,7 +45,6 @@ HANDSHAKE_SECONDS = 2.5
 CLOSE_SECONDS = 0.5
 REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
-REPORT_SECONDS = 5.0
 REPORT_DEBOUNCE_SECONDS = 0.05
 # KEYS: the report's, those of all processes. ARGV: report, time to live, id, seconds after which ids are forgotten.
 # The time is Redis's own: a process whose clock is wrong would make it forget the others, or they it.
