@@ -93,7 +93,11 @@ async def last_id(redis: Redis, keys: Keys | None = None) -> bytes:
     return last
 
 
-class Answer(NamedTuple):
+Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Awaits a command of a connection, with its time-out."""
+
+
+class Location(NamedTuple):
     """Where Redis is, as one server says. The greatest is the newest."""
 
     epoch: int
@@ -102,15 +106,15 @@ class Answer(NamedTuple):
     port: int
 
 
-Ask = Callable[[Any], Awaitable[Answer]]
+Locate = Callable[[Any], Awaitable[Location]]
 
 
 class Search:
     """Asks servers where Redis is."""
 
-    def __init__(self, urls: list[str], ask: Ask) -> None:
+    def __init__(self, urls: list[str], locate: Locate) -> None:
         self._urls = urls
-        self._ask = ask
+        self._locate = locate
 
     async def __call__(self) -> tuple[str, int]:
         """Host and port. Where the master is down, its successor is waited for, for a while.
@@ -124,17 +128,17 @@ class Search:
             await asyncio.sleep(SUCCESSION_POLL_SECONDS)
         return newest.host, newest.port
 
-    async def _newest(self) -> Answer:
+    async def _newest(self) -> Location:
         """Ask all at the same time: one that was away may name a master that was replaced."""
         said = await asyncio.gather(*map(self._answer, self._urls), return_exceptions=True)
-        answers = [answer for answer in said if isinstance(answer, Answer)]
+        answers = [answer for answer in said if isinstance(answer, Location)]
         if not answers:
             raise RedisConnectionError(f"nobody says where Redis is: {str(said[0]) or type(said[0]).__name__}")
         return max(answers, key=lambda answer: (answer.epoch, answer.is_up, answers.count(answer)))
 
-    async def _answer(self, url: str) -> Answer:
+    async def _answer(self, url: str) -> Location:
         async with asyncio.timeout(ASK_SECONDS), Redis.from_url(url, **_PLAIN) as server:
-            return await self._ask(server)
+            return await self._locate(server)
 
 
 class FoundConnection(Connection):
@@ -196,18 +200,18 @@ def _located(parts: SplitResult, slot_number: int) -> tuple[str, dict[str, Any]]
             raise ValueError("it does not name the service, as the Sentinels know it")
         user, password = query.pop("sentinel_username", ""), query.pop("sentinel_password", "")
         asked = f"{quote(user, safe='')}:{quote(password, safe='')}@"
-        ask, port = _sentinel_says(unquote(service)), 26379
+        locate, port = _sentinel_says(unquote(service)), 26379
     else:
         if service.strip("0") or database:
             raise ValueError("a Cluster has no databases")
-        asked, ask, port = login + at, _node_says(slot_number), 6379
+        asked, locate, port = login + at, _node_says(slot_number), 6379
     if database and not database.isdecimal():
         raise ValueError("the database is no number")
     tls = urlencode({name: value for name, value in query.items() if name.startswith("ssl_")})
     urls = [f"{scheme}://{asked}{_address(host, port)}?{tls}" for host in hosts.split(",")]
     where = {
         "connection_class": FoundTLSConnection if scheme == "rediss" else FoundConnection,
-        "search": Search(urls, ask),
+        "search": Search(urls, locate),
     }
     return f"redis://{login}{at}/{database}?{urlencode(query)}", where
 
@@ -227,23 +231,23 @@ def _port(parts: SplitResult) -> int | None:
         raise ValueError("a port is no number up to 65535; in a password, write / as %2F, ? as %3F, # as %23") from None
 
 
-def _sentinel_says(service: str) -> Ask:
-    async def ask(sentinel: Any) -> Answer:
+def _sentinel_says(service: str) -> Locate:
+    async def locate(sentinel: Any) -> Location:
         state: dict[str, Any] = await sentinel.execute_command("SENTINEL MASTER", service)
-        return Answer(state["config-epoch"], not state["is_sdown"], state["ip"], state["port"])
+        return Location(state["config-epoch"], not state["is_sdown"], state["ip"], state["port"])
 
-    return ask
+    return locate
 
 
-def _node_says(slot_number: int) -> Ask:
+def _node_says(slot_number: int) -> Locate:
     """Nodes do not tell how new their knowledge is; what most of them say counts."""
 
-    async def ask(node: Any) -> Answer:
+    async def locate(node: Any) -> Location:
         slots: list[Any] = await node.execute_command("CLUSTER SLOTS")
         for first, last, (host, port, *_), *_ in slots:
             if first <= slot_number <= last:
                 own: str = node.connection_pool.connection_kwargs["host"]
-                return Answer(0, True, host.decode() if host else own, port)
+                return Location(0, True, host.decode() if host else own, port)
         raise RedisConnectionError(f"no node holds slot {slot_number}")
 
-    return ask
+    return locate
