@@ -17,6 +17,8 @@ from starlette.routing import Match
 from policy_service.errors import ErrorItem, Problem, validation_problem
 
 UNDEFINED_TABLE = "42P01"
+# A statement is missing that was prepared, or is there although it was not: the session is another one.
+POOLED_BY_TRANSACTION = ("26000", "42P05")
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,12 @@ async def _database_error(request: Request, error: Exception) -> Response:
     if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
         detail = "The database has not all tables of this version: run `corspolicy migrate`."
         return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-migrated", detail))
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in POOLED_BY_TRANSACTION:
+        detail = (
+            "The database is reached through a pooler in transaction mode: set CORSPOLICY_PUBLISHER_DATABASE_URL to the "
+            "URL of PostgreSQL itself."
+        )
+        return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "transaction-pooling", detail))
     if isinstance(error, SQLAlchemyError) and not _is_unavailable(error):
         return await _unexpected(request, error)
     logger.warning("the database is unavailable: %s", type(error).__name__)

@@ -117,7 +117,7 @@ class Services:
         """`near` and `far` reach Redis at URLs of their own."""
         self._stack = stack
         self.recoveries: list[Recovery] = []
-        self._database_url = database_url
+        self.database_url = database_url
         self._redis_url = redis_url
         # New connections, but one TLS context: making that anew would take longer than what is measured.
         self._http = stack.enter_context(httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)))
@@ -130,12 +130,12 @@ class Services:
         return [self.near, self.far]
 
     def sql(self) -> Sql:
-        return Sql(self._database_url)
+        return Sql(self.database_url)
 
     def start_service(self, redis_url: str | None = None, **settings: str) -> tuple[Process, Api]:
         """One more policy service, with `settings` of its own; returns when it answers."""
         environment = {
-            "CORSPOLICY_DATABASE_URL": self._database_url,
+            "CORSPOLICY_DATABASE_URL": self.database_url,
             "CORSPOLICY_REDIS_URL": redis_url or self._redis_url,
             "CORSPOLICY_STREAM_LENGTH": str(STREAM_LENGTH),
             **settings,
