@@ -152,10 +152,10 @@ class Lead:
                 [(tenant, envelope) for tenant, _, envelope in part],
             )
             self._writes += 1
-            # A document that was superseded is no loss. What was never made here is of another database, or was lost.
-            if refused and not await store.are_known(self._connection, list(dict(refused).items())):
-                await store.lift_revisions(self._connection, max(held for _, held in refused))
-                raise Lost(f"it has revisions that this database does not know: {refused[0]}")
+            # That a later document is there is right only where that is of this database, as it is now.
+            if refused and not await store.are_superseded(self._connection, refused):
+                await store.lift_revisions(self._connection, max(refused.values()))
+                raise Lost(f"it has later revisions than this database: {refused}")
 
 
 def _parts(published: Iterable[_Published]) -> Iterator[list[_Published]]:

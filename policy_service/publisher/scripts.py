@@ -254,11 +254,11 @@ class Scripts:
 
     async def write(
         self, epoch: str, writes: int, position: int, revision: int, length: int, envelopes: Sequence[tuple[str, bytes]]
-    ) -> list[tuple[str, int]]:
-        """Write documents, and announce them unless `length` is 0; tenant and revision of each that is newer there."""
+    ) -> dict[str, int]:
+        """Write documents, and announce them unless `length` is 0; what is held of tenants, where that is later."""
         parts = [part for envelope in envelopes for part in envelope]
         refused = await self._run(self._write, epoch, writes, position, revision, length, *parts)
-        return [(tenant.decode(), int(held)) for tenant, held in zip(refused[::2], refused[1::2], strict=True)]
+        return {tenant.decode(): int(held) for tenant, held in zip(refused[::2], refused[1::2], strict=True)}
 
     async def begin_epoch(self, *, is_first: bool) -> None:
         """Remove the epoch and all documents."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -113,10 +113,24 @@ def _bounded(query: Select[Any], key: str, document: str) -> Select[Any]:
     return select(*wanted).where(sized.c.before < BATCH_BYTES).order_by(sized.c[key])
 
 
-async def are_known(connection: AsyncConnection, held: Sequence[tuple[str, int]]) -> bool:
-    """Whether each of these revisions is one of its tenant in this database."""
-    query = select(func.count()).where(tuple_(Change.tenant, Change.revision).in_(held))
-    return await connection.scalar(query) == len(held)
+async def are_superseded(connection: AsyncConnection, held: Mapping[str, int]) -> bool:
+    """Whether each of these tenants has had, in this database, what is held of it, and stands there or later.
+
+    It does not where revisions were given twice: after a restore, or if the sequence was set back.
+    """
+    newest = (
+        select(Change.tenant, Change.revision, Change.after.is_(None))
+        .where(Change.tenant.in_(held))
+        .distinct(Change.tenant)
+        .order_by(Change.tenant, Change.revision.desc())
+    )
+    current = {tenant: revision for tenant, revision, is_deleted in await connection.execute(newest) if is_deleted}
+    present = select(Tenant.slug, Tenant.revision).where(Tenant.slug.in_(held))
+    current |= {row.slug: row.revision for row in await connection.execute(present)}
+    known = select(Change.tenant).where(tuple_(Change.tenant, Change.revision).in_(held.items()))
+    return held.keys() == set((await connection.execute(known)).scalars()) and all(
+        current.get(tenant, 0) >= revision for tenant, revision in held.items()
+    )
 
 
 async def is_unpublished(connection: AsyncConnection, revision: int) -> bool:

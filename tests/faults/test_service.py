@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import datetime
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
 from corspolicy.sync.wire import EPOCH
-from policy_service.local import embedded
 from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, run_of
+from tests.faults.postgres import Postgres, own_postgres
 from tests.faults.proxy import Way
 from tests.support import wait_until
 
@@ -25,31 +23,10 @@ LAST = "https://last.example.com"
 UNPUBLISHED = "SELECT revision FROM changes WHERE published_at IS NULL"
 
 
-class Postgres:
-    """A PostgreSQL of the module's own, that can be stopped and started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
-        self.url = ""
-
-    def start(self) -> None:
-        url = self._stack.enter_context(embedded.postgres(self._folder))
-        assert self.url in ("", url)
-        self.url = url
-
-    def stop(self) -> None:
-        self._stack.close()
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    # A path short enough for a socket, so that the URL stays the same.
-    with tempfile.TemporaryDirectory(prefix="corspolicy-", ignore_cleanup_errors=True) as folder:
-        postgres = Postgres(Path(folder))
-        postgres.start()
+    with own_postgres() as postgres:
         yield postgres
-        postgres.stop()
 
 
 @pytest.fixture(scope="module")
