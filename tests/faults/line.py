@@ -8,9 +8,10 @@ import hashlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -113,9 +114,18 @@ class Sql:
 class Services:
     """The policy service, and two services that apply policies: `near` and `far`."""
 
-    def __init__(self, stack: ExitStack, database_url: str, redis_url: str, near_url: str, far_url: str) -> None:
-        """`near` and `far` reach Redis at URLs of their own."""
+    def __init__(
+        self,
+        stack: ExitStack,
+        database_url: str,
+        redis_url: str,
+        near_url: str,
+        far_url: str,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`near` and `far` reach Redis at URLs of their own. `settings` are those of all."""
         self._stack = stack
+        self._settings = settings
         self.recoveries: list[Recovery] = []
         self.database_url = database_url
         self._redis_url = redis_url
@@ -138,6 +148,7 @@ class Services:
             "CORSPOLICY_DATABASE_URL": self.database_url,
             "CORSPOLICY_REDIS_URL": redis_url or self._redis_url,
             "CORSPOLICY_STREAM_LENGTH": str(STREAM_LENGTH),
+            **self._settings,
             **settings,
         }
         process = self._start("policy_service.app:create_app", environment)
@@ -151,7 +162,9 @@ class Services:
 
     def start_clients(self, *redis_urls: str) -> list[Process]:
         """More services that apply policies; returns when they answer."""
-        environments = [{"CORSPOLICY_REDIS_URL": url, "TEST_TENANT_FROM": "path"} for url in redis_urls]
+        environments = [
+            {"CORSPOLICY_REDIS_URL": url, "TEST_TENANT_FROM": "path", **self._settings} for url in redis_urls
+        ]
         clients = [self._start("tests.chain.apps:billing", environment) for environment in environments]
         for client in clients:
             client.wait_until_answering()

@@ -64,11 +64,13 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def own_postgres(folder: Path | None = None) -> Iterator[Postgres]:
-    """A PostgreSQL of the caller's own, on a copy of another's data if that is in `folder`."""
+def own_postgres(copy_of: Postgres | None = None) -> Iterator[Postgres]:
+    """A PostgreSQL of the caller's own: a new one, or a physical copy of one that is stopped."""
     # A path short enough for a socket, so that the URL stays the same.
     with tempfile.TemporaryDirectory(prefix="corspolicy-", ignore_cleanup_errors=True) as parent:
-        postgres = Postgres(folder or Path(parent) / "data")
+        postgres = Postgres(Path(parent) / "data")
+        if copy_of is not None:
+            copy_of.copy_to(postgres.folder)
         postgres.start()
         try:
             yield postgres
