@@ -26,6 +26,8 @@ AFTER_FAILURE_SECONDS = 0.5
 SHARE = 4
 MAX_PAUSE_SECONDS = 1.0
 WATCH_SECONDS = 5.0
+RESYNC_SECONDS = 60.0
+"""How long a resync has to help, before it is asked for again."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +39,13 @@ class LiveProcess(NamedTuple):
     report: ProcessReport | None
     at: float
     """By the monotonic clock."""
-    has_diverged: bool
+    is_different: bool
     """It has read everything, and holds something else than what is published."""
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether it holds something else for no reason: one that rejects a document keeps the one before."""
+        return self.is_different and self.report is not None and not self.report.rejections
 
 
 class FleetSnapshot(NamedTuple):
@@ -68,6 +75,7 @@ class FleetPoller:
         self._not_before = 0.0
         self._digest: tuple[int, str | None] = (-1, None)
         self._diverged: dict[str, ProcessReport] = {}
+        self._asked_at: dict[str, float] = {}
 
     async def watch(self) -> None:
         """Read every few seconds, so that a process that holds something else is found although nobody waits."""
@@ -129,15 +137,18 @@ class FleetPoller:
         diverged = {process.id: process.report for process in snapshot.processes if process.has_diverged}
         for name, report in diverged.items():
             known = self._diverged.get(name)
-            if known is not None and report is not None and known.digest == report.digest:
-                logger.warning("process %s holds something else than what is published: it is to resync", name)
+            is_due = self._asked_at.get(name, 0.0) < time.monotonic() - RESYNC_SECONDS
+            if is_due and known is not None and report is not None and known.digest == report.digest:
+                logger.warning("process %s holds other policies than are published: asking it to resync", name)
                 await store.ask_to_resync(self._redis, self._keys, name)
+                self._asked_at[name] = time.monotonic()
+        self._asked_at = {name: at for name, at in self._asked_at.items() if name in diverged}
         self._diverged = {name: report for name, report in diverged.items() if report is not None}
 
 
 def _live(received: store.Received, now: float, register: Register, digest: str | None) -> LiveProcess:
     report = read_report(received.report)
-    has_diverged = (
+    is_different = (
         report is not None
         and digest is not None
         and report.complete
@@ -145,4 +156,4 @@ def _live(received: store.Received, now: float, register: Register, digest: str 
         and report.cursor == register.end
         and report.digest != digest
     )
-    return LiveProcess(received.id, report, now - received.silence, has_diverged)
+    return LiveProcess(received.id, report, now - received.silence, is_different)

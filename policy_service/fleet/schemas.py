@@ -43,7 +43,8 @@ class Process(ProcessReport):
 
     state: Literal["current", "behind", "diverged"] = Field(
         description="current: it has applied everything and, if complete, holds exactly what is published; behind: not "
-        "everything yet; diverged: it has read everything, but holds something else. It is made to take a new snapshot"
+        "everything yet; diverged: it has read everything, but holds something else. Unless it rejects a document, it "
+        "is asked to resync"
     )
     lag: float = Field(description="how long it is behind, in seconds")
 

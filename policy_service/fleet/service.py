@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Literal
 
 from redis.exceptions import RedisError
 
@@ -33,5 +34,5 @@ def _compared(process: LiveProcess, report: ProcessReport, snapshot: FleetSnapsh
     if cursor != snapshot.end or report.epoch != snapshot.epoch:
         lag = max(0, snapshot.end.milliseconds - cursor.milliseconds) / 1000
         return Process(**report.model_dump(), state="behind", lag=lag)
-    state = "diverged" if process.has_diverged else "current"
+    state: Literal["diverged", "current"] = "diverged" if process.is_different else "current"
     return Process(**report.model_dump(), state=state, lag=0)
