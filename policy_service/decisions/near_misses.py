@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from corspolicy.core.decision import Chain, Decision, Line, Reason, compile_chain, decide
+from corspolicy.core.decision import Chain, Decision, Reason, compile_chain, decide
 from corspolicy.core.document import DEFAULT, Document
-from corspolicy.core.origins import DEFAULT_PORTS, MAX_ORIGIN_BYTES, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.origins import DEFAULT_PORTS, MAX_ORIGIN_BYTES, Origin
+from corspolicy.core.patterns import InvalidOrigin, OriginPattern
 from corspolicy.core.policy import format_time
+from corspolicy.core.request import Line
 from policy_service.auth.callers import Scope
 from policy_service.decisions.schemas import DecidingPolicy, NearMiss
 from policy_service.documents.domains import to_ascii
@@ -85,7 +87,7 @@ class Surroundings:
 
 def find(asked: Asked, decision: Decision, around: Surroundings) -> list[NearMiss]:
     """The near misses of a request that was refused, the nearest first."""
-    if not decision.is_refusal or decision.reason in _NOTHING_NEAR:
+    if not decision.is_denied or decision.reason in _NOTHING_NEAR:
         return []
     if decision.policy is None:
         found = [*_expired(asked, around), *_other_services(asked, around), *_of_origin(asked, around)]

@@ -7,9 +7,10 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from corspolicy.core.decision import Decision, Line, Reason, compile_chain, finer_reason
+from corspolicy.core.decision import Decision, Reason, compile_chain, finer_reason
 from corspolicy.core.document import PLATFORM, Document
 from corspolicy.core.names import is_slug
+from corspolicy.core.request import Line
 from policy_service.auth.callers import EVERYTHING, Scope
 from policy_service.database import Sessions
 from policy_service.decisions import near_misses, pasted

@@ -70,6 +70,7 @@ _PROPAGATION = {
     "revision": 42,
     "complete": True,
     "published": True,
+    "all_known": True,
     "milliseconds": 12.4,
     "applied": {"count": 1, "processes": [_REPORTING]},
     "pending": {"count": 0, "processes": []},
@@ -128,6 +129,7 @@ EXAMPLES: dict[str, Any] = {
     "EntryPage": {"items": [_ENTRY], "next_cursor": None},
     "Fleet": {
         "cursor": "1777887000120-0",
+        "all_known": True,
         "processes": [
             {
                 "id": _REPORTING["id"],
@@ -168,7 +170,15 @@ EXAMPLES: dict[str, Any] = {
         ],
     },
     "Propagation": _PROPAGATION,
-    "Readiness": {"ready": True, "database": True, "redis": True, "publisher": "leading", "unpublished": 0},
+    "Readiness": {
+        "ready": True,
+        "database": True,
+        "redis": True,
+        "publisher": "leading",
+        "unpublished": 0,
+        "oldest_unpublished_seconds": None,
+        "problems": [],
+    },
     "Restored": {
         "tenant": "acme",
         "revision": 43,

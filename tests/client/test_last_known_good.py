@@ -11,6 +11,7 @@ import pytest
 
 from corspolicy import Policies
 from corspolicy.sync import last_known_good
+from corspolicy.sync.last_known_good import Head
 from corspolicy.sync.wire import Envelope
 from tests.client.published import Published
 from tests.client.test_feed import A, Follower
@@ -21,8 +22,11 @@ def _nowhere() -> str:
     return f"redis://127.0.0.1:{free_port()}/0"
 
 
+HEAD = Head("corspolicy", "database", "1", "1-0", 1, True)
+
+
 def _write(path: Path, published: Published) -> None:
-    last_known_good.write(path, [("acme", Envelope.from_bytes(published.envelope("acme", 1, A)))])
+    last_known_good.write(path, HEAD, [("acme", Envelope.from_bytes(published.envelope("acme", 1, A)))])
 
 
 async def _admits(policies: Policies) -> bool:
@@ -35,9 +39,11 @@ async def _admits(policies: Policies) -> bool:
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "last-good"
     envelopes = {"acme": Envelope(1, b'{"a": "\xc3\xa9"}'), "gone": Envelope(7, None), "odd": Envelope(2, b"\xff\n")}
-    last_known_good.write(path, envelopes.items())
+    last_known_good.write(path, HEAD, envelopes.items())
     found = last_known_good.read(path)
     assert found.envelopes == envelopes
+    assert found.head == HEAD
+    assert found.age is not None
     assert found.age < 60
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
@@ -45,14 +51,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last-good"
-    last_known_good.write(path, [("acme", Envelope(1, b"{}"))])
+    last_known_good.write(path, HEAD, [("acme", Envelope(1, b"{}"))])
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        last_known_good.write(path, [])
+        last_known_good.write(path, HEAD, [])
     assert set(last_known_good.read(path).envelopes) == {"acme"}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -89,18 +95,18 @@ def test_a_file_of_no_use_is_no_reason_not_to_start(
         damaged = {
             "cut": data[:-5],
             "flipped": data[:-5] + b"X" + data[-4:],
-            "version": data.replace(b"good 1", b"good 2"),
+            "version": data.replace(b"good 2", b"good 1"),
             "empty": b"",
         }
         path.write_bytes(damaged[damage])
-    assert not asyncio.run(_admits(Policies(_nowhere(), snapshot_path=path)))
-    assert "is of no use" in caplog.text
+    assert not asyncio.run(_admits(Policies(_nowhere(), snapshot_path=path, startup_timeout=0.5)))
+    assert "ignoring the last-known-good file" in caplog.text
 
 
 def test_redis_replaces_what_the_file_had(redis_url: str, tmp_path: Path) -> None:
     path = tmp_path / "last-good"
     published = Published(redis_url)
-    last_known_good.write(path, [("acme", Envelope.from_bytes(published.envelope("acme", 99, A)))])
+    last_known_good.write(path, HEAD, [("acme", Envelope.from_bytes(published.envelope("acme", 99, A)))])
     published.end_epoch("1")
     published.publish("acme", 1)
     assert not asyncio.run(_admits(Policies(redis_url, snapshot_path=path)))
