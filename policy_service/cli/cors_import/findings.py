@@ -1,0 +1,38 @@
+"""What an import comes to: the policy, and what is told beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+_SHOWN = 5
+
+
+class Nearest(StrEnum):
+    """What is taken where no policy means exactly the same."""
+
+    NARROWER = "narrower"
+    WIDER = "wider"
+
+
+@dataclass
+class Equivalent:
+    """The policy that means the same as a middleware, notes on it, and what is left out of it."""
+
+    nearest: Nearest | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def leave_out(self, text: str) -> None:
+        """Tell of something that pages can do with the middleware and not with the policy."""
+        # Whoever asks for the narrower policy has been told, and takes it.
+        (self.notes if self.nearest is Nearest.NARROWER else self.left_out).append(text)
+
+
+def listed(patterns: Sequence[str]) -> str:
+    """Patterns in a message, the first few of many."""
+    more = len(patterns) - _SHOWN
+    return ", ".join(patterns[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
