@@ -33,6 +33,14 @@ _FLAG_OF_CODE = {
 def equivalent(middleware: CORSMiddleware, nearest: Nearest | None = None) -> Equivalent:
     """The policy that means the same as a middleware; where there is none, what `nearest` asks for, or the narrower."""
     found = Equivalent(nearest)
+    own = [name for name in _DECIDING if getattr(type(middleware), name) is not getattr(CORSMiddleware, name)]
+    if own:
+        # What it allows may be less than what its settings say.
+        kind = type(middleware).__name__
+        found.left_out.append(
+            f"{kind} decides with code of its own ({', '.join(own)}). Write the policy that it means."
+        )
+        return found
     credentials = "Access-Control-Allow-Credentials" in middleware.simple_headers
     _origins(found, middleware, credentials)
     if credentials:
@@ -48,12 +56,6 @@ def equivalent(middleware: CORSMiddleware, nearest: Nearest | None = None) -> Eq
 
 
 def _origins(found: Equivalent, middleware: CORSMiddleware, credentials: bool) -> None:
-    own = [name for name in _DECIDING if getattr(type(middleware), name) is not getattr(CORSMiddleware, name)]
-    if own:
-        # What it allows may be less than what its lists say.
-        kind = type(middleware).__name__
-        found.leave_out(f"{kind} decides with code of its own ({', '.join(own)}). List the origins that it allows.")
-        return
     patterns = dict[str, None]()
     if middleware.allow_all_origins:
         patterns[ANY] = None

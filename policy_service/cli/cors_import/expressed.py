@@ -6,7 +6,7 @@ import re
 
 from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
 from policy_service.cli.cors_import import expressions
-from policy_service.cli.cors_import.findings import Equivalent, Nearest, listed
+from policy_service.cli.cors_import.findings import Equivalent, Nearest, is_accepted, listed
 from policy_service.cli.cors_import.languages import TooComplex
 from policy_service.cli.cors_import.translation import Translation, translate
 
@@ -27,17 +27,23 @@ def patterns_of(expression: re.Pattern[str], found: Equivalent) -> list[str]:
     except TooComplex:
         found.leave_out(f"{told} is too complex to translate. {_LIST}")
         return []
+    # Without those that no browser can send, for their A-labels.
+    translation.patterns = list(filter(is_accepted, translation.patterns))
     if translation.patterns == [ANY]:
         return [ANY]
     if expression.fullmatch("null"):
         found.leave_out(f"{told} also matches `null`, which any sandboxed page sends: no policy can allow it.")
-    if translation.left_out is None:
-        _tell_of_exact(expression, translation, told, found)
-        return translation.patterns
-    if found.nearest is Nearest.WIDER and translation.wider is not None:
+    if translation.left_out is not None and found.nearest is Nearest.WIDER and translation.wider is not None:
         found.notes.append(f"{told}: {_wider(translation)}.")
         return translation.wider
-    found.leave_out(_choices(expression, translation, told))
+    if translation.left_out is not None:
+        found.leave_out(_choices(expression, translation, told))
+    else:
+        _tell_of_exact(expression, translation, told, found)
+    if translation.beside is not None:
+        wildcards = listed([text for text in translation.patterns if ANY in text])
+        beside = f"hosts that are not valid host names (RFC 1123), such as {translation.beside}"
+        found.notes.append(f"{told}: {wildcards} also matches {beside}.")
     return translation.patterns
 
 
@@ -46,10 +52,6 @@ def _tell_of_exact(expression: re.Pattern[str], translation: Translation, told: 
         found.notes.append(f"{told} matches no origin that browsers send, and is left out.{_meant(expression)}")
     elif _is_glob(expression.pattern):
         found.notes.append(f"{told}: {_on_glob(expression)}")
-    if translation.beside is not None:
-        wildcards = listed([text for text in translation.patterns if ANY in text])
-        beside = f"hosts that are not valid host names (RFC 1123), such as {translation.beside}"
-        found.notes.append(f"{told}: {wildcards} also matches {beside}.")
 
 
 def _choices(expression: re.Pattern[str], translation: Translation, told: str) -> str:
@@ -76,8 +78,8 @@ def _advice(expression: re.Pattern[str], translation: Translation) -> str:
     if beyond:
         return f"It has {' and '.join(beyond)}, which patterns cannot express."
     if expressions.has_dots(tree):
-        return r"An unescaped dot matches any character: write `\.` for a dot, or choose:"
-    return _LIST if translation.wider is None else "Choose:"
+        return r"An unescaped dot matches any character: write `\.` for a dot, or choose with --nearest:"
+    return _LIST if translation.wider is None else "Choose with --nearest:"
 
 
 def _is_glob(text: str) -> bool:

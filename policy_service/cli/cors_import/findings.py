@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from corspolicy.core.validation import check
+from policy_service.documents.domains import to_ascii
+
 _SHOWN = 5
 
 
@@ -36,3 +39,8 @@ def listed(patterns: Sequence[str]) -> str:
     """Patterns in a message, the first few of many."""
     more = len(patterns) - _SHOWN
     return ", ".join(patterns[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def is_accepted(pattern: str) -> bool:
+    """Whether a policy can list the pattern, some flags aside."""
+    return check({"allow_origins": [pattern]}, to_ascii=to_ascii).policy is not None

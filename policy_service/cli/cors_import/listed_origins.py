@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from corspolicy.core.origins import DEFAULT_PORTS, Origin
 from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
-from corspolicy.core.validation import check
-from policy_service.cli.cors_import.findings import Equivalent
+from policy_service.cli.cors_import.findings import Equivalent, is_accepted, listed
 from policy_service.documents.domains import to_ascii
 
 _BUILT_IN = tuple(kind.__contains__ for kind in (list, tuple, set, frozenset, dict))
@@ -66,13 +65,11 @@ def _tell_of_container(origins: object, found: Equivalent) -> None:
             f"allow_origins is a {kind}, which is read to its end at once: it allows nobody. Make it a list."
         )
     else:
-        found.leave_out(f"allow_origins: {kind} decides with code of its own. List the origins that it allows.")
+        found.left_out.append(f"allow_origins: {kind} decides with code of its own. List the origins that it allows.")
 
 
 def _is_listable(text: str) -> bool:
-    if Origin.parse(text.encode("utf-8", "surrogatepass")) is None:
-        return False
-    return check({"allow_origins": [text]}, to_ascii=to_ascii).policy is not None
+    return Origin.parse(text.encode("utf-8", "surrogatepass")) is not None and is_accepted(text)
 
 
 def _is_sendable(text: str) -> bool:
@@ -99,7 +96,7 @@ def _why(text: str) -> str:
 
 def _meant(text: str) -> str:
     try:
-        meant: str | None = OriginPattern.parse(text, to_ascii).text
+        meant: Sequence[str] = (OriginPattern.parse(text, to_ascii).text,)
     except InvalidOrigin as error:
-        meant = error.suggestion
-    return f" If you mean {meant}, add it: `corspolicy origins add TENANT '{meant}'`." if meant else ""
+        meant = error.suggestions
+    return f" If you mean {listed(meant)}, add it: `corspolicy origins add TENANT '{meant[0]}'`." if meant else ""

@@ -10,11 +10,12 @@ from corspolicy.core.wildcards import PatternSet
 from policy_service.cli.cors_import import universe
 from policy_service.cli.cors_import.languages import Language, difference, explored, intersection
 from policy_service.cli.cors_import.machine import of
-from policy_service.cli.cors_import.patterns import MAX_ORIGINS, split
+from policy_service.cli.cors_import.patterns import inside
 from policy_service.documents.domains import is_public_suffix
 
 _IN_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _MAX_PORTS = 20
+_FEW = 30
 
 
 def distinct(patterns: Iterable[str]) -> list[str]:
@@ -26,9 +27,8 @@ def distinct(patterns: Iterable[str]) -> list[str]:
 
 def wider(scheme: str, language: Language) -> list[str] | None:
     """Patterns that match all of a language of authorities and little more; None if only too wide ones do."""
-    few = language.words(MAX_ORIGINS // 10)
-    if few is not None:
-        return split(scheme, language).patterns
+    if language.words(_FEW) is not None:
+        return inside(scheme, language)
     tails = _tails(language)
     for hosts in _hosts(scheme, language):
         patterns = [f"{scheme}://{host}{tail}" for host in hosts for tail in tails]

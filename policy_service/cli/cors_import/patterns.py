@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from corspolicy.core.origins import Origin
 from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
@@ -39,16 +38,9 @@ _FIXED = "[a-z0-9_-]"
 _PARTIAL = "|".join(rf"{_FIXED}{{{before},}}\*{_FIXED}{{{3 - before},}}" for before in range(4))
 
 
-class Split(NamedTuple):
-    """Patterns that match nothing but what is in a language, and what in it they don't match."""
-
-    patterns: list[str]
-    rest: Language
-
-
-def split(scheme: str, language: Language) -> Split:
-    """The patterns of a scheme whose matches are all in a language of authorities."""
-    return _Search(scheme, language).split()
+def inside(scheme: str, language: Language) -> list[str]:
+    """The patterns of a scheme that match nothing but what is in a language of authorities."""
+    return _Search(scheme, language).patterns()
 
 
 class _Search:
@@ -58,18 +50,14 @@ class _Search:
         self._found: list[str] = []
         self._behind: dict[tuple[int, tuple[Language, ...]], frozenset[int] | None] = {}
 
-    def split(self) -> Split:
+    def patterns(self) -> list[str]:
         for port, good in self._by_port().items():
-            # A language without patterns that are simpler than it is can be left to `rest`.
+            # Where there is no simple pattern, there may still be single origins.
             with suppress(TooComplex):
                 self._of_port(port, good)
         rest = difference(self._language, universe.matched(self._scheme, self._found))
-        origins = rest.words(MAX_ORIGINS)
-        if origins is None:
-            return Split(self._found, rest)
-        prefix = f"{self._scheme}://"
-        sent = [f"{prefix}{origin}" for origin in origins if Origin.parse(f"{prefix}{origin}".encode()) is not None]
-        return Split([*self._found, *sent], difference(rest, rest))
+        origins = [f"{self._scheme}://{authority}" for authority in rest.words(MAX_ORIGINS) or ()]
+        return [*self._found, *(origin for origin in origins if Origin.parse(origin.encode()) is not None)]
 
     def _of_port(self, port: str, good: frozenset[int]) -> None:
         tail = f":{port}" if port else ""

@@ -10,7 +10,7 @@ from policy_service.cli.cors_import import expressions, nearest, universe
 from policy_service.cli.cors_import.expressions import Tree
 from policy_service.cli.cors_import.languages import EMPTY, Language, difference, explored, intersection
 from policy_service.cli.cors_import.machine import language, of
-from policy_service.cli.cors_import.patterns import split
+from policy_service.cli.cors_import.patterns import inside
 
 _MAX_ALTERNATIVES = 32
 _MAX_WITNESSES = 100
@@ -93,7 +93,7 @@ class _Texts:
 def _inside(tree: Tree, schemes: list[str]) -> list[str]:
     """Patterns that match nothing that the tree doesn't."""
     texts = language(tree)
-    return [pattern for scheme in schemes for pattern in split(scheme, _of_scheme(texts, scheme)).patterns]
+    return [pattern for scheme in schemes for pattern in inside(scheme, _of_scheme(texts, scheme))]
 
 
 def _narrower(tree: Tree, schemes: list[str]) -> list[str]:
