@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
-from corspolicy.core.validation import is_token
+from corspolicy.core.http_names import is_token
 from policy_service.errors import MAX_ERRORS, ErrorItem, Problem
 
 _REQUEST_LINE = re.compile(r"(\S+) +\S+ +HTTP/\d(?:\.\d)?")

@@ -12,12 +12,10 @@ from corspolicy.core.policy import OriginEntry, Policy
 from corspolicy.core.validation import MAX_REPORTED, Finding, check
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from policy_service.documents.model import Entry, StoredPolicy
+from policy_service.documents.schemas import READ_ONLY
 from policy_service.errors import ErrorItem, Problem
 
 WHAT_A_SERVICE_IS = "A service is 1 to 63 lower-case letters, digits, dots, hyphens and underscores, such as billing."
-
-
-_READ_ONLY = frozenset(("tenant", "service", "revision", "warnings"))
 EDITABLE = {"note", "expires_at"}
 
 
@@ -30,7 +28,7 @@ def build_policy(
     """
     if isinstance(body, dict):
         # What was read can be written back.
-        body = {name: value for name, value in body.items() if name not in _READ_ONLY}
+        body = {name: value for name, value in body.items() if name not in READ_ONLY}
     checked = check(body, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     if checked.policy is None:
         raise invalid_policy([ErrorItem.of(error, pointer) for error in checked.errors])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
+from pydantic.dataclasses import dataclass
 
 from policy_service.documents.model import Entry, StoredPolicy
 from policy_service.errors import ErrorItem
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownPolicy(StoredPolicy):
     """A policy as the API shows it."""
 

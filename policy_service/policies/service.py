@@ -24,8 +24,6 @@ from policy_service.errors import ErrorItem, Problem
 from policy_service.policies.schemas import EntryPage, PolicyPage, ShownEntry, ShownPolicy
 from policy_service.tenants.service import read_row
 
-_READ_ONLY = ShownPolicy.model_fields.keys() - StoredPolicy.model_fields.keys()
-
 
 class Written(NamedTuple):
     """A policy after a write, and whether the write made it."""
@@ -215,8 +213,9 @@ def _shown(
     tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[ErrorItem] = ()
 ) -> ShownPolicy:
     policy = document.policies[service]
-    return ShownPolicy.model_construct(
-        **dict(policy),
+    return ShownPolicy(
+        allow_origins=policy.allow_origins,
+        **policy.settings(),
         tenant=tenant,
         service=service,
         revision=revision,

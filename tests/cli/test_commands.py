@@ -126,8 +126,8 @@ def test_history_shows_who_why_and_what_and_restore_undoes_it(cli: Cli, tenant: 
     good = cli.json("tenants", "show", tenant)["revision"]
     cli.ok("origins", "remove", tenant, ORIGIN, "--confirm")
     newest, added, created = cli.ok("history", tenant).split("\n\n")
-    assert newest.splitlines()[1:] == [f"    {ORIGIN} no longer admitted"]
-    assert added.splitlines()[1:] == ["    why: ticket 5 ❤", f"    {ORIGIN} admitted"]
+    assert newest.splitlines()[1:] == [f"    {ORIGIN} no longer allowed"]
+    assert added.splitlines()[1:] == ["    why: ticket 5 ❤", f"    {ORIGIN} allowed"]
     assert created.splitlines()[0].split()[2:4] == [tenant, "tenant.create"]
     assert [change["action"] for change in cli.json("history", tenant, "--limit", "2")] == [
         "origin.remove",
@@ -135,7 +135,7 @@ def test_history_shows_who_why_and_what_and_restore_undoes_it(cli: Cli, tenant: 
     ]
     assert cli.json("history", tenant, str(good))["after"]["policies"]["default"]["allow_origins"] != []
     declined = cli("restore", tenant, str(good), stdin="n\n")
-    assert f"    {ORIGIN} admitted\nRestore {tenant} to revision {good}? [y/N]" in declined.output
+    assert f"    {ORIGIN} allowed\nRestore {tenant} to revision {good}? [y/N]" in declined.output
     assert cli.json("origins", "list", tenant) == []
     cli.ok("restore", tenant, str(good), "--yes", "--reason", "it was needed")
     assert [item["pattern"] for item in cli.json("origins", "list", tenant)] == [ORIGIN]
@@ -169,9 +169,9 @@ def test_a_large_change_is_cut_short_in_a_list_and_shown_whole_by_its_revision(c
     origins = [f"https://{number}.example.com" for number in range(130)]
     revision = shared_api.put_policy(tenant, {"allow_origins": origins}).json()["revision"]
     listed = cli.ok("history", tenant, "--limit", "1").splitlines()[1:]
-    assert listed == [*(f"    {origin} admitted" for origin in origins[:10]), "    and 120 more"]
+    assert listed == [*(f"    {origin} allowed" for origin in origins[:10]), "    and 120 more"]
     whole = cli.ok("history", tenant, str(revision)).splitlines()[1:]
-    assert whole == [f"    {origin} admitted" for origin in origins]
+    assert whole == [f"    {origin} allowed" for origin in origins]
 
 
 def test_a_restore_that_takes_origins_away_is_confirmed_by_a_person_or_by_an_option(cli: Cli, tenant: str) -> None:

@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from policy_service.cli.commands.schema import SCHEMA
+from corspolicy.core.policy import SETTINGS
+from policy_service.cli.gitops.schema import SCHEMA
 from tests.cli.helpers import COMMAND, Cli, write
 from tests.service.helpers import FULL
 from tests.support import ROOT, Api
@@ -159,9 +160,7 @@ def test_every_file_that_is_wrong_is_named_and_nothing_is_applied(
             "Error: Nothing was compared: 4 problems in 2 files.",
             f"  {folder}/bad.yaml:4: An origin has no path or trailing slash: it is scheme, host and port only.",
             "    try: https://a.example.com",
-            f"  {folder}/bad.yaml:5: There is no such setting. The settings are allow_origins, allow_methods, "
-            "allow_headers, expose_headers, allow_credentials, dangerously_allow_insecure_origins, "
-            "dangerously_allow_public_suffixes, max_age.",
+            f"  {folder}/bad.yaml:5: Unknown setting. The settings are {', '.join(SETTINGS)}.",
             f"  {folder}/worse.yaml:1: policies has the tenant's policies, by service or `default`; {{}} for none.",
             f"  {folder}/worse.yaml:2: There is no such key: polices. The keys are tenant, name, policies.",
         ]
@@ -209,7 +208,7 @@ def test_the_plan_as_json(cli: Cli, folder: Path, tenant: str) -> None:
     assert result.exit_code == DIFFERENCES
     (step,) = json.loads(result.stdout)
     assert (step["action"], step["tenant"], step["revision"]) == ("create", tenant, None)
-    assert step["differences"][1] == {
+    assert step["edits"][1] == {
         "policy": "default", "setting": "allow_origins", "value": "https://a.example.com", "before": None, "after": {}
     }  # fmt: skip
 

@@ -58,6 +58,7 @@ policies:
     allow_origins:
       - https://*.example.com
       - https://app.example.com
+    allow_credentials: true
     allow_methods:
       - PUT
     allow_headers:
@@ -67,7 +68,6 @@ policies:
       - content-type
       - x-token
     max_age: 600
-    allow_credentials: true
 """
 
 

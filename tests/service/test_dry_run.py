@@ -85,7 +85,7 @@ def test_the_answer_shows_the_document_warnings_problems_and_the_difference(api:
         ("origins_refused", "/policies/default/allow_origins")
     ]
     assert [item["words"] for item in shown["difference"]] == [
-        f"{A} no longer admitted", f"{B} admitted", "max_age not sent → 7200",
+        f"{A} no longer allowed", f"{B} allowed", "max_age not sent → 7200",
     ]  # fmt: skip
 
 

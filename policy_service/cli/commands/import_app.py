@@ -15,7 +15,7 @@ from policy_service.cli.cors_import.findings import Equivalent, Nearest
 from policy_service.cli.cors_import.middlewares import WHOLE, find
 from policy_service.cli.gitops import files
 from policy_service.cli.gitops.files import Tenant
-from policy_service.cli.gitops.plan import Plan, Step, current_tenant, differences
+from policy_service.cli.gitops.plan import Plan, Step, current_tenant, edits
 from policy_service.cli.shared.api import Api, Asked, Failure
 from policy_service.cli.shared.arguments import confirm_option, reason_option, yes_option
 
@@ -105,6 +105,6 @@ def _apply(slug: str, service: str, policy: files.PolicyValues, asked: Asked, *,
     with Api.from_environment() as api:
         there = current_tenant(api, slug)
         wanted = Tenant(there.tenant.name, {**there.tenant.policies, service: policy})
-        changes = differences(there.tenant, wanted)
+        changes = edits(there.tenant, wanted)
         steps = [Step("change", slug, there.revision, wanted, changes)] if changes else []
         gitops.show_and_apply(api, Plan(steps, 1 - len(steps), []), asked, yes=yes)

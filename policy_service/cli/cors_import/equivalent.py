@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from starlette.middleware.cors import CORSMiddleware
 
 from corspolicy.core.patterns import ANY
-from corspolicy.core.validation import MAX_AGE_LIMIT, check
+from corspolicy.core.policy import MAX_AGE_LIMIT
+from corspolicy.core.validation import check
 from policy_service.cli.cors_import import expressed, listed_origins
 from policy_service.cli.cors_import.findings import Equivalent, Nearest
 from policy_service.documents.domains import is_public_suffix
@@ -31,7 +32,10 @@ _FLAG_OF_CODE = {
 
 
 def equivalent(middleware: CORSMiddleware, nearest: Nearest | None = None) -> Equivalent:
-    """The policy that means the same as a middleware; where there is none, what `nearest` asks for, or the narrower."""
+    """The policy that means the same as a middleware.
+
+    Where there is none, the nearest one: the narrower, unless `nearest` is WIDER and there is a wider one.
+    """
     found = Equivalent(nearest)
     own = [name for name in _DECIDING if getattr(type(middleware), name) is not getattr(CORSMiddleware, name)]
     if own:

@@ -1,4 +1,4 @@
-"""`allow_origin_regex` as patterns, and in words what they are for."""
+"""`allow_origin_regex` as patterns, with messages about the differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIST = (
 
 
 def patterns_of(expression: re.Pattern[str], found: Equivalent) -> list[str]:
-    """The patterns for an expression that CORSMiddleware holds against the Origin header; tells what they are not."""
+    """The patterns for CORSMiddleware's `allow_origin_regex`; differences are added to `found`."""
     told = f"allow_origin_regex {expression.pattern!r}"
     if not isinstance(expression.pattern, str):
         found.notes.append(f"{told} is a pattern of bytes: it never matches, and every request with an Origin fails.")
@@ -97,7 +97,7 @@ def _on_glob(expression: re.Pattern[str]) -> str:
 
 
 def _meant(expression: re.Pattern[str]) -> str:
-    """The expression that is most likely meant instead of one that matches no origin, with its patterns."""
+    """A likely correction of an expression that matches no origin, with its patterns."""
     text = expression.pattern
     without_path = re.sub(r"(?<![:/])/(?!/).*$", "", text)
     for meant in (text.replace("\\\\", "\\"), text.lower(), without_path, f"https://{text.lstrip('^')}"):

@@ -1,4 +1,4 @@
-"""Regular expressions as trees, read with the parser of `re` itself: any other would be a second opinion."""
+"""Regular expressions as trees, read with the parser of `re` itself, so that they mean here what they mean there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNREADABLE = {
 
 @dataclass(frozen=True)
 class Characters:
-    """One of some characters; a dot, if it was written so."""
+    """One character of a set; `is_dot` if it was written as a dot."""
 
     chosen: frozenset[str]
     is_dot: bool = False
@@ -42,14 +42,14 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several parts; of none, it matches nothing."""
+    """One of several parts; without any, it matches nothing."""
 
     options: tuple[Tree, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A part from `least` to `most` times; without end if that is None."""
+    """A part, `least` to `most` times; any number of times if `most` is None."""
 
     part: Tree
     least: int
@@ -84,20 +84,20 @@ def read(expression: re.Pattern[str]) -> Tree:
 
 
 def described(tree: Tree) -> list[str]:
-    """What in the tree is beyond regular languages."""
+    """The names of what in the tree is beyond regular languages."""
     found = [tree.what] if isinstance(tree, Unreadable) else []
     return list(dict.fromkeys([*found, *(what for child in _children(tree) for what in described(child))]))
 
 
 def has_dots(tree: Tree) -> bool:
-    """Whether a dot stands alone in it, as one that should have been escaped does."""
+    """Whether it has a dot without a repetition, which is usually one that should have been escaped."""
     if isinstance(tree, Repeat) and isinstance(tree.part, Characters):
         return False
     return (isinstance(tree, Characters) and tree.is_dot) or any(map(has_dots, _children(tree)))
 
 
 def with_plain_dots(tree: Tree) -> Tree:
-    """The tree in which each dot that stands alone is a dot."""
+    """The tree with each such dot escaped."""
     if isinstance(tree, Characters):
         return Characters(frozenset("."), False) if tree.is_dot else tree
     if isinstance(tree, Repeat) and isinstance(tree.part, Characters):
@@ -106,7 +106,7 @@ def with_plain_dots(tree: Tree) -> Tree:
 
 
 def without_loops(tree: Tree) -> Tree:
-    """A part of the tree's language that can be written out: no endless repetition, and no large set of characters."""
+    """The tree without unbounded repetitions and large sets of characters: what remains can be listed."""
     if isinstance(tree, Characters):
         return NOTHING if len(tree.chosen) > _FEW else tree
     if isinstance(tree, Repeat) and (tree.most is None or tree.most > _FEW):
@@ -117,7 +117,7 @@ def without_loops(tree: Tree) -> Tree:
 
 
 def alternatives(tree: Tree, limit: int) -> list[Tree]:
-    """Trees without a choice that have the same language together; the tree itself if there would be too many."""
+    """The trees that result from making each choice; the tree itself if there are more than `limit`."""
     try:
         return list(_alternatives(tree, limit))
     except _TooMany:

@@ -1,4 +1,4 @@
-"""What an import comes to: the policy, and what is told beside it."""
+"""The result of an import: the policy, notes, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 5
 
 
 class Nearest(StrEnum):
-    """What is taken where no policy means exactly the same."""
+    """Which policy to take where none means exactly the same."""
 
     NARROWER = "narrower"
     WIDER = "wider"
@@ -30,13 +30,13 @@ class Equivalent:
     left_out: list[str] = field(default_factory=list)
 
     def leave_out(self, text: str) -> None:
-        """Tell of something that pages can do with the middleware and not with the policy."""
-        # Whoever asks for the narrower policy has been told, and takes it.
+        """Report something that pages can do with the middleware and not with the policy."""
+        # To ask for the narrower policy is to accept what it leaves out.
         (self.notes if self.nearest is Nearest.NARROWER else self.left_out).append(text)
 
 
 def listed(patterns: Sequence[str]) -> str:
-    """Patterns in a message, the first few of many."""
+    """Patterns for a message, shortened to the first few."""
     more = len(patterns) - _SHOWN
     return ", ".join(patterns[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

@@ -1,4 +1,4 @@
-"""Regular languages as deterministic automata: what can be asked of them exactly, with witnesses."""
+"""Regular languages as deterministic automata, with set operations and example words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 K = TypeVar("K", bound=Hashable)
 
 MAX_STATES = 6_000
-# The order in which witnesses are looked for: the first letters read best.
+# The order of example words: letters read best.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-_.:/[]+*"
 _RANK = {character: rank for rank, character in enumerate(ALPHABET)}
 
@@ -31,12 +31,12 @@ class Language:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no word in it."""
+        """Whether it has no words."""
         return not self.accepting
 
     @cached_property
     def distances(self) -> Mapping[int, int]:
-        """By state: how many characters lead to a word at least."""
+        """By state: the least number of characters that completes a word."""
         sources: list[list[int]] = [[] for _ in self.table]
         for state, steps in enumerate(self.table):
             for target in steps.values():
@@ -52,7 +52,7 @@ class Language:
         return found
 
     def after(self, text: str, state: int | None = None) -> int | None:
-        """The state that `text` leads to; None if no word goes on so."""
+        """The state after `text`, from `state` or the start; None if no word continues like that."""
         at: int | None = self.start if state is None else state
         for character in text:
             if at is None:
@@ -64,7 +64,7 @@ class Language:
         return self.after(text) in self.accepting
 
     def rest(self, state: int) -> Language:
-        """What completes a word from `state` on."""
+        """The texts that complete a word from `state`."""
         return explored(state, self.table.__getitem__, self.accepting.__contains__)
 
     def shortest(self, limit: int) -> list[str]:
@@ -81,7 +81,7 @@ class Language:
         return [word for length in range(longest + 1) for word in self._words(self.start, length)]
 
     def _longest(self) -> int | None:
-        """The length of the longest word, 0 if there is none; None if there is no longest."""
+        """The length of the longest word (0 without words); None if words have any length."""
         level = {self.start}
         for length in range(len(self.table)):
             level = {target for state in level for target in self.table[state].values()}
@@ -185,7 +185,7 @@ def concatenation(one: Language, other: Language) -> Language:
 
 
 def reached(language: Language, state: int, by: Language) -> frozenset[int] | None:
-    """The states that the words of `by` lead to from `state`; None if one of them leads out of the language."""
+    """The states after the words of `by`, from `state`; None if one of them leads out of the language."""
     seen = {(state, by.start)}
     queue = deque(seen)
     while queue:

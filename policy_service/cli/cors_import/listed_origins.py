@@ -1,4 +1,4 @@
-"""`allow_origins` as patterns: those of its values that an Origin header can be equal to."""
+"""`allow_origins` as patterns: the values that can equal an Origin header."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORBIDDEN = re.compile(r"[/#<>?@\\^|%*]|:(?!\d{1,5}$)|\[(?!.*\]$)")
 
 
 def patterns_of(origins: object, found: Equivalent) -> list[str]:
-    """The patterns for CORSMiddleware's `allow_origins`; tells what is left out of them."""
+    """The patterns for CORSMiddleware's `allow_origins`; differences are added to `found`."""
     if isinstance(origins, str):
         return _of_text(origins, found)
     if getattr(type(origins), "__contains__", None) not in _BUILT_IN:
@@ -73,7 +73,7 @@ def _is_listable(text: str) -> bool:
 
 
 def _is_sendable(text: str) -> bool:
-    """Whether a browser may send it, although no policy can list it: `http://a!b.example.com`, say."""
+    """Whether browsers may send it although no policy can list it, such as `http://a!b.example.com`."""
     form = _SENDABLE.fullmatch(text)
     if form is None or form["scheme"] == "file":
         return False

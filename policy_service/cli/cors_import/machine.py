@@ -1,4 +1,4 @@
-"""From the tree of an expression to the language that it matches in full."""
+"""From the tree of an expression to the language of its full matches."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def language(tree: Tree, *, wider: bool = False, characters: str = ORIGIN_CHARAC
 
 @cache
 def of(expression: str, characters: str = ALPHABET) -> Language:
-    """The language of an expression of this module's own making."""
+    """The language of a constant expression."""
     return language(read(re.compile(expression)), characters=characters)
 
 
 class _Machine:
-    """A nondeterministic automaton, after Thompson; some of its empty steps are taken only at an end of the text."""
+    """A nondeterministic automaton (Thompson); some empty steps are open only at the start or end of the text."""
 
     def __init__(self, wider: bool, characters: frozenset[str]) -> None:
         self._wider = wider
@@ -58,7 +58,7 @@ class _Machine:
         return self.closure(frozenset((0,)), True), True
 
     def add(self, tree: Tree, start: int) -> int:
-        """Add what matches `tree` from the state `start` on; returns the state behind it."""
+        """Add states that match `tree` after the state `start`; returns the last one."""
         match tree:
             case Characters(chosen):
                 end = self.new_state()
@@ -95,7 +95,7 @@ class _Machine:
         return {character: closed[frozenset(targets)] for character, targets in found.items()}
 
     def closure(self, states: frozenset[int], at_start: bool, at_end: bool = False) -> frozenset[int]:
-        """The states that empty steps lead to."""
+        """The states that empty steps reach."""
         found, stack = set(states), list(states)
         while stack:
             for target, is_end in self._empty[stack.pop()]:

@@ -17,7 +17,7 @@ WHOLE = "the application"
 
 
 class Found(NamedTuple):
-    """A CORSMiddleware, and what it is around."""
+    """A CORSMiddleware, and the part of the application that it wraps."""
 
     where: str
     middleware: CORSMiddleware
@@ -50,4 +50,4 @@ def _added(added: Middleware, where: str) -> Iterator[Found]:
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application of a middleware that is only looked at."""
+    """The application of a middleware that is inspected and never called."""

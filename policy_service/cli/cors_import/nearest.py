@@ -1,4 +1,4 @@
-"""For what no patterns match exactly: the nearest ones that match less, and the nearest that match more."""
+"""The nearest wider patterns, for a language that no patterns match exactly."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FEW = 30
 
 
 def distinct(patterns: Iterable[str]) -> list[str]:
-    """The patterns without those that another one covers, in order."""
+    """The patterns in order, without those that another one covers."""
     texts = dict.fromkeys(patterns)
     known = PatternSet(texts)
     return sorted(text for text in texts if not any(known.broader(OriginPattern.parse(text), credentials=False)))
 
 
 def wider(scheme: str, language: Language) -> list[str] | None:
-    """Patterns that match all of a language of authorities and little more; None if only too wide ones do."""
+    """Patterns that match all of a language of authorities and little more; None if all such are far too wide."""
     if language.words(_FEW) is not None:
         return inside(scheme, language)
     tails = _tails(language)
@@ -52,7 +52,7 @@ def _is_acceptable(pattern: str) -> bool:
 
 
 def _hosts(scheme: str, language: Language) -> Iterable[list[str]]:
-    """Candidates for the hosts, the nearest first: those have the beginning and the end that all hosts share."""
+    """Candidates for the hosts, nearest first, from the prefix and suffix that all hosts share."""
     names = _names(language)
     if _has_addresses(language) or names.is_empty:
         return
@@ -73,7 +73,7 @@ def _hosts(scheme: str, language: Language) -> Iterable[list[str]]:
 
 
 def _names(language: Language) -> Language:
-    """The hosts in a language of authorities, addresses in brackets apart."""
+    """The hosts in a language of authorities, without IPv6 addresses."""
 
     def step(state: int) -> dict[str, int]:
         return {character: target for character, target in language.table[state].items() if character in _IN_HOST}
@@ -86,7 +86,7 @@ def _has_addresses(language: Language) -> bool:
 
 
 def _tails(language: Language) -> list[str]:
-    """What follows the hosts: the ports in the language, or any if they are many."""
+    """What follows the hosts: the ports in the language, or any port if there are many."""
     found = set() if intersection(language, of("[^:]*")).is_empty else {""}
     for steps in language.table:
         if ":" in steps:

@@ -2,7 +2,7 @@
 
 With a pattern's `*` read as a character, the patterns that lie within a language are a language themselves: after `*`,
 an automaton is in every state that the texts which `*` matches lead to, and each of them has to accept. The widest
-patterns are its shortest words; what they cover is taken out, and so on.
+patterns are its shortest words; what they cover is removed, and so on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from policy_service.cli.cors_import.machine import of
 
 MAX_WILDCARDS = 100
 MAX_ORIGINS = 300
-# Of endless wildcards, the widest few are worth having.
+# Of unboundedly many wildcards, only the widest are useful, if they are few.
 _MAX_WIDEST = 10
 _MAX_PORTS = 50
 _IN_HOST = "abcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -78,7 +78,7 @@ class _Search:
             return
 
     def _by_port(self) -> Mapping[str, frozenset[int]]:
-        """By port (`*` for any or none, empty for none): the states behind a host that this port may follow."""
+        """By port (`*` for any or none, empty for none): the states after a host that this port may follow."""
         table, accepting = self._language.table, self._language.accepting
         every, single = set(), dict[str, set[int]]()
         for state, steps in enumerate(table):
@@ -124,7 +124,7 @@ class _Search:
         return intersection(words, concatenation(of(rf"(?:{_PARTIAL})\."), universe.parents(self._scheme)))
 
     def _reached(self, state: int, lengths: tuple[Language, ...]) -> frozenset[int] | None:
-        """The states behind texts of any length or, where those lead out of the language, behind those of a label's."""
+        """The states after texts of any length or, where those lead out of the language, of a label's length."""
         key = state, lengths
         if key not in self._behind:
             found = (reached(self._language, state, by) for by in lengths)
@@ -140,8 +140,8 @@ class _Search:
         }
 
     def _widest(self, words: Language, tail: str) -> None:
-        """Take the widest of the patterns in a language; of endless ones the first, if they are few."""
-        # What is there with any port is so with each.
+        """Take the widest of the patterns in a language; of unboundedly many only the first, if they are few."""
+        # A pattern for any port covers those for each port.
         covered = [self._authority(found) for found in self._found if found.endswith((":*", tail))]
         words = _without(words, covered)
         layers: list[list[str]] = []
@@ -159,7 +159,7 @@ class _Search:
         return pattern.removeprefix(f"{self._scheme}://").removesuffix(":*")
 
     def _hosts(self, good: frozenset[int]) -> None:
-        """Take the single hosts of any port."""
+        """Take the single hosts that have any port."""
         words = explored(self._language.start, self._language.table.__getitem__, good.__contains__)
         covered = universe.matched(self._scheme, self._found)
         for host in difference(intersection(words, universe.hosts(self._scheme)), covered).words(MAX_ORIGINS) or ():

@@ -30,7 +30,7 @@ class Translation:
 
     patterns: list[str]
     left_out: str | None = None
-    # An origin that the patterns match and the expression doesn't: its host is no host name (RFC 1123).
+    # An origin that the patterns match and the expression doesn't; its host is not a valid host name (RFC 1123).
     beside: str | None = None
     wider: list[str] | None = None
     # An origin that the wider patterns match and the expression doesn't.
@@ -43,7 +43,7 @@ def translate(expression: re.Pattern[str]) -> Translation:
     if _is_everything(expression, tree):
         return Translation([ANY])
     texts = _Texts(expression, tree)
-    # A dot that stands alone is hardly ever meant as any character: patterns for all of them would be odd ones.
+    # An unescaped dot is hardly ever meant as any character; patterns for all of them would surprise.
     plain = expressions.with_plain_dots(tree)
     patterns = nearest.distinct(_inside(plain, texts.schemes))
     left_out = texts.outside(patterns)
@@ -59,7 +59,7 @@ def translate(expression: re.Pattern[str]) -> Translation:
 
 
 class _Texts:
-    """The texts that an expression matches: those that it does and, beyond regular languages, those that it may."""
+    """The texts that an expression matches; what is beyond regular languages may match."""
 
     def __init__(self, expression: re.Pattern[str], tree: Tree) -> None:
         self._matches = expression.fullmatch
@@ -97,11 +97,11 @@ def _inside(tree: Tree, schemes: list[str]) -> list[str]:
 
 
 def _narrower(tree: Tree, schemes: list[str]) -> list[str]:
-    """What each alternative by itself has of patterns, and what of it is written out."""
+    """The patterns of each alternative by itself, and the origins that it lists."""
     parts = expressions.alternatives(tree, _MAX_ALTERNATIVES)
     found = [pattern for part in parts for pattern in _inside(part, schemes)] if len(parts) > 1 else []
     written = [pattern for part in parts for pattern in _inside(expressions.without_loops(part), schemes)]
-    # What is left of a name without its variable part is none that anyone uses.
+    # A name that has lost its variable part, such as `app-.example.com`, is not in use.
     return [*found, *(pattern for pattern in written if not _EDGE_HYPHEN.search(pattern))]
 
 

@@ -69,7 +69,7 @@ def authorities(scheme: str) -> Language:
 
 @cache
 def subdomains(scheme: str) -> tuple[Language, ...]:
-    """Host names, each with a dot behind it, as `*.` matches them; the second has no label that is too long."""
+    """Host names with a final dot, as `*.` matches them: with labels of any length, and of valid length."""
     if not is_special(scheme):
         return (of(rf"{_OPAQUE}\."),)
     return of(rf"(?:{_NAME}\.)+"), of(rf"(?:{_SHORT_NAME}\.)+")
@@ -77,12 +77,12 @@ def subdomains(scheme: str) -> tuple[Language, ...]:
 
 @cache
 def within(scheme: str) -> tuple[Language, ...]:
-    """What `*` matches within a label; the second has nothing that makes a label too long."""
+    """What `*` matches within a label: of any length, and of a length that keeps the label valid."""
     return (of(_WITHIN), of(_SHORT_WITHIN)) if is_special(scheme) else (of(_WITHIN),)
 
 
 def matched(scheme: str, patterns: Iterable[str]) -> Language:
-    """The authorities that those of the patterns match which are of the scheme."""
+    """The authorities that the patterns of this scheme match."""
     prefix = f"{scheme}://"
     own = [of(_matched(scheme, pattern.removeprefix(prefix))) for pattern in patterns if pattern.startswith(prefix)]
     return intersection(union(own), authorities(scheme))

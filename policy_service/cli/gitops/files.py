@@ -17,10 +17,10 @@ from corspolicy.core.validation import check, json_pointer
 from policy_service.cli.gitops import strict_yaml
 from policy_service.cli.gitops.strict_yaml import Defect
 from policy_service.documents.domains import is_public_suffix, to_ascii
+from policy_service.documents.schemas import READ_ONLY
 
 MAX_NAME_LENGTH = 200
 MAX_BYTES = 16 * 1024 * 1024
-_SHOWN_BESIDE = frozenset(("tenant", "service", "revision", "warnings"))
 _FIELDS = ("tenant", "name", "policies")
 
 PolicyValues = dict[str, Any]
@@ -100,7 +100,7 @@ def minimal(policy: Policy, values: Mapping[str, Any], now: float) -> PolicyValu
 
 def stored(values: Mapping[str, Any]) -> PolicyValues:
     """A policy as the service shows it, in minimal form. Raises ValueError with the reason if it can't be read."""
-    checked = check({name: values[name] for name in values if name not in _SHOWN_BESIDE})
+    checked = check({name: values[name] for name in values if name not in READ_ONLY})
     if checked.policy is None:
         error = checked.errors[0]
         raise ValueError(f"{error.pointer}: {error.message}")

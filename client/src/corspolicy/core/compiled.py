@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from corspolicy.core.http_names import is_token
 from corspolicy.core.origins import Origin
 from corspolicy.core.patterns import ANY
 from corspolicy.core.policy import Policy
 from corspolicy.core.request import MAX_METHOD_BYTES, Line
-from corspolicy.core.validation import is_token
 from corspolicy.core.wildcards import WildcardIndex
 
 MAX_LISTED_BYTES = 4096

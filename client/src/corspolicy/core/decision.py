@@ -12,10 +12,10 @@ from enum import StrEnum
 
 from corspolicy.core.compiled import VARY_PREFLIGHT, CompiledPolicy, is_method
 from corspolicy.core.document import PLATFORM, Document
+from corspolicy.core.http_names import is_token
 from corspolicy.core.origins import MAX_ORIGIN_BYTES, Origin
 from corspolicy.core.patterns import ANY
 from corspolicy.core.request import CONDITIONAL, MALFORMED, MAX_REQUEST_HEADERS_BYTES, Line, read_preflight
-from corspolicy.core.validation import is_token
 
 MAX_REMEMBERED = 64
 MAX_REMEMBERED_HEADERS_BYTES = 512

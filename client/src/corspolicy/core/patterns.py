@@ -44,6 +44,8 @@ _WHERE_WILDCARDS_ARE = (
     "(https://preview-*.example.com) or the port"
 )
 
+_SEVERAL = ("origin_several", "origin_port_list")
+
 Defect = tuple[str, str]
 
 
@@ -112,11 +114,21 @@ class OriginPattern(NamedTuple):
         found = defect(text)
         if found is not None:
             code, message = found
-            meant = (each for each in suggestions(text, to_ascii) if defect(each) is None)
-            raise InvalidOrigin(code, message, tuple(dict.fromkeys(meant)))
+            meant = tuple(dict.fromkeys(each for each in suggestions(text, to_ascii) if defect(each) is None))
+            raise InvalidOrigin(code, message, meant if len(meant) == 1 or code in _SEVERAL else ())
         scheme, _, authority = text.partition("://")
         host, port = split_port(authority.encode())
         return cls(text, scheme, host.decode(), "" if port is None else port.decode())
+
+
+def others_with_access(pattern: OriginPattern, is_public_suffix: Callable[[str], bool] | None) -> str | None:
+    """Who else can have an origin that the pattern matches, as a sentence; None if no one."""
+    if pattern.is_any_host:
+        return f"`*` is every host of {pattern.scheme}, whoever made the page."
+    parent = pattern.parent
+    if is_public_suffix is None or parent is None or not pattern.is_network or pattern.is_loopback:
+        return None
+    return f"Anyone can register a name under {parent}." if is_public_suffix(parent.rstrip(".")) else None
 
 
 def defect(text: str) -> Defect | None:
@@ -170,7 +182,8 @@ def _holds_several(text: str) -> bool:
 def _looks_like_regex(text: str) -> bool:
     authority = re.split("[/?#]", text.partition("://")[2] or text, maxsplit=1)[0]
     return (
-        text[0] in "^/"
+        text[0] == "^"
+        or (text[0] == "/" and text[:2] != "//")
         or text.startswith(".*")
         or "?://" in text
         or "://.*" in text

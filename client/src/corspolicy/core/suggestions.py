@@ -1,8 +1,9 @@
-"""What the author of a text that is not a pattern most likely meant."""
+"""What the author of a value that a policy cannot have most likely meant."""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -10,11 +11,47 @@ from corspolicy.core.origins import DEFAULT_PORTS, MAX_ORIGIN_BYTES, is_valid_do
 
 MAX_SUGGESTIONS = 10
 MAX_TEXT_LENGTH = 4_096
+MAX_SHOWN = 50
+MAX_DIGITS = 5
 
 _QUOTES = "\"'`“”‘’"
 _AROUND = _QUOTES + " \t\r\n,;"
 _BETWEEN = re.compile(r"[\s,;]+")
 _PORT_LIST = re.compile(r"(?P<before>[^\[\]]*:)\[(?P<ports>[\d\s,*]+)\]", re.ASCII)
+
+
+def split(text: str) -> list[str]:
+    """The values that a text holds, separated by commas, semicolons or white space, without quotes and brackets."""
+    if len(text) > MAX_TEXT_LENGTH:
+        return [text]
+    text = text.strip(_AROUND)
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [value for part in _BETWEEN.split(text) if (value := part.strip(_AROUND))][:MAX_SUGGESTIONS]
+
+
+def meant_boolean(value: object) -> str | None:
+    """The JSON of the boolean that `value` is in other notations."""
+    word = str(value).strip(_AROUND).lower()
+    if word in ("true", "yes", "on", "1"):
+        return "true"
+    return "false" if word in ("false", "no", "off", "0") else None
+
+
+def meant_seconds(value: object) -> str | None:
+    """The JSON of the whole number that `value` is in other notations."""
+    word = str(value).strip(_AROUND).removesuffix(".0")
+    is_number = isinstance(value, str | float) and word.isascii() and word.isdigit() and len(word) <= MAX_DIGITS
+    return str(int(word)) if is_number else None
+
+
+def shown(value: object) -> str:
+    """A value as a message names it, in JSON and not too long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        text = type(value).__name__
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
 
 def suggestions(text: str, to_ascii: Callable[[str], str] | None) -> list[str]:
