@@ -54,7 +54,8 @@ def import_app(
 
     The policy never allows more than the application, unless you pass --nearest wider. What it leaves out is listed,
     with what to do about it; the exit code is then 1, and nothing is written to the service. Pass --nearest narrower
-    to accept that.
+    to accept that. Hosts with characters other than letters, digits, `-`, `_` and dots match `*` only, whatever a
+    regular expression of the application says.
     """
     found = _found(application, Nearest(nearest) if nearest else None, factory=factory)
     for note in found.notes:
