@@ -78,6 +78,7 @@ EXPRESSIONS = [
            SHOP, "https://example.com", **WITH_COOKIES),
     _regex("label by label, and one that is left out", r"https://(([a-z0-9-]+\.)+example\.com|[a-z]+\.example\.org)",
            ["https://*.example.com"], SHOP, "https://shop.example.org", leaves_out=True),
+    _regex("labels of letters", r"https://([a-z]+\.)+example\.com", [], SHOP, leaves_out=True, **WITH_COOKIES),
     _regex("one label", r"https://[a-z0-9-]+\.example\.com", [], leaves_out=True),
     _regex("a compiled one", re.compile(r"https://(Shop|admin)\.Example\.com", re.IGNORECASE), [SHOP, ADMIN]),
     _regex("any case", r"(?i)HTTPS://SHOP\.EXAMPLE\.COM", [SHOP]),

@@ -126,7 +126,7 @@ def test_what_no_policy_means_is_left_out_and_nothing_is_applied(cli: Cli, share
     tenant = shared_api.new_tenant("i")
     code, output, errors = _run(cli, application, "main:ports", "--tenant", tenant)
     assert (code, _origins(output)) == (1, ["https://a.example.com"])
-    assert r"allow_origin_regex 'http://localhost:\\d{4}': no patterns match the same origins." in errors
+    assert r"allow_origin_regex 'http://localhost:\d{4}': no patterns match the same origins." in errors
     code, output, errors = _run(cli, application, "main:ports", "--tenant", tenant, "--apply", "--yes")
     assert (code, output) == (1, "")
     assert cli.json("origins", "list", tenant) == []

@@ -18,8 +18,9 @@ _LIST = (
 
 def patterns_of(expression: re.Pattern[str], found: Equivalent) -> list[str]:
     """The patterns for CORSMiddleware's `allow_origin_regex`; differences are added to `found`."""
-    told = f"allow_origin_regex {expression.pattern!r}"
+    told = f"allow_origin_regex '{expression.pattern}'"
     if not isinstance(expression.pattern, str):
+        told = f"allow_origin_regex {expression.pattern!r}"
         found.notes.append(f"{told} is a pattern of bytes: it never matches, and every request with an Origin fails.")
         return []
     try:
@@ -41,9 +42,9 @@ def patterns_of(expression: re.Pattern[str], found: Equivalent) -> list[str]:
     else:
         _tell_of_exact(expression, translation, told, found)
     if translation.beside is not None:
-        wildcards = listed([text for text in translation.patterns if ANY in text])
+        wildcards = listed([text for text in translation.patterns if "://*." in text])
         beside = f"hosts that are not valid host names (RFC 1123), such as {translation.beside}"
-        found.notes.append(f"{told}: {wildcards} also matches {beside}.")
+        found.notes.append(f"{told}: {beside}, match {wildcards} as well.")
     return translation.patterns
 
 
