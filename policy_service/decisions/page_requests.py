@@ -1,0 +1,81 @@
+"""What a browser makes of a page's request: the method that it sends, and the preflight that it sends first.
+
+Standard library and the core only: the command line uses it as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from corspolicy.core.validation import check
+
+_NORMALIZED_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"))
+_SAFELISTED_METHODS = frozenset(("GET", "HEAD", "POST"))
+_SAFELISTED_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
+_MAX_SAFELISTED_BYTES = 128
+_UNSAFE_BYTE = re.compile(r'[\x00-\x08\x0a-\x1f"():<>?@\[\\\]{}\x7f]')
+_LANGUAGE = re.compile(r"[0-9A-Za-z *,\-.;=]*")
+_SIMPLE_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
+# What a browser, its developer tools or a proxy adds to a request without the page asking for it. The Fetch standard's
+# forbidden names come on top.
+_ADDED_ON_THE_WAY = frozenset(
+    (
+        "alt-used", "cache-control", "forwarded", "from", "http2-settings", "if-match", "if-modified-since",
+        "if-none-match", "if-range", "if-unmodified-since", "pragma", "priority", "purpose", "range", "save-data",
+        "true-client-ip", "upgrade-insecure-requests", "user-agent", "x-client-data", "x-real-ip",
+    )
+)  # fmt: skip
+_ADDED_PREFIXES = ("cdn-", "cf-", "x-amzn-", "x-envoy-", "x-forwarded-", "x-moz", "x-purpose")
+
+
+def normalize_method(method: str) -> str:
+    """The method as a browser sends it: `put` as PUT, but `patch` as it is (Fetch, section 2.2.1)."""
+    return method.upper() if method.upper() in _NORMALIZED_METHODS else method
+
+
+def needs_preflight(method: str, unsafe_names: Iterable[str]) -> bool:
+    """Whether a browser sends a preflight before a page's request, given its unsafe header names."""
+    return normalize_method(method) not in _SAFELISTED_METHODS or any(unsafe_names)
+
+
+def preflight_headers(origin: str, method: str, unsafe_names: Iterable[str]) -> dict[str, str]:
+    """The headers of a preflight as browsers write them: lower-case names, sorted, no space (Fetch, section 4.8)."""
+    headers = {"Origin": origin, "Access-Control-Request-Method": normalize_method(method)}
+    names = ",".join(sorted({name.lower() for name in unsafe_names}))
+    return headers | ({"Access-Control-Request-Headers": names} if names else {})
+
+
+def unsafe_names(headers: Iterable[tuple[str, str]]) -> list[str]:
+    """The names among a page's headers that a preflight has to ask for (Fetch, section 2.2.2)."""
+    return [name for name, value in headers if not _is_safelisted(name.lower(), value)]
+
+
+def set_by_page(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers of a request on the wire that the page itself may have set."""
+    return [(name, value) for name, value in headers if not _is_added(name.lower())]
+
+
+def _is_added(name: str) -> bool:
+    return name in _ADDED_ON_THE_WAY or name.startswith(_ADDED_PREFIXES) or is_never_allowed(name)
+
+
+def is_never_allowed(name: str) -> bool:
+    """Whether no page can set a request header: a forbidden name (Fetch, section 2.2.2)."""
+    return any(finding.code == "header_forbidden" for finding in check({"allow_headers": [name]}).problems)
+
+
+def _is_safelisted(name: str, value: str) -> bool:
+    if len(value.encode("utf-8", "surrogatepass")) > _MAX_SAFELISTED_BYTES:
+        return False
+    match name:
+        case "accept":
+            return not _UNSAFE_BYTE.search(value)
+        case "accept-language" | "content-language":
+            return _LANGUAGE.fullmatch(value) is not None
+        case "content-type":
+            essence = value.partition(";")[0].strip().lower()
+            return essence in _SAFELISTED_TYPES and not _UNSAFE_BYTE.search(value)
+        case "range":
+            return _SIMPLE_RANGE.fullmatch(value) is not None
+    return False
