@@ -10,6 +10,9 @@ from policy_service.decisions.near_misses.wording import sent_origin
 from policy_service.documents.domains import to_ascii
 
 MAX_PARTS = 5
+MORE_THAN_ONE = (
+    "the request has more than one Origin, and browsers send one: find what adds another on the way, such as a proxy"
+)
 
 _SEPARATOR = re.compile(rb"[,\s]+")
 
@@ -36,10 +39,7 @@ def explain(request: DecisionInput) -> str:
     """What is wrong with the Origin of a request, and what to do."""
     value = request.value(b"origin")
     if joined_origins(value):
-        return (
-            "The request has more than one Origin, and browsers send one: find what adds another on the way, such as "
-            "a proxy."
-        )
+        return f"{MORE_THAN_ONE[0].upper()}{MORE_THAN_ONE[1:]}."
     found = defect(value)
     why = "It is not a scheme, host and port as browsers send them." if found is None else found.message
     return f"The Origin {sent_origin(request)} is not valid: {why}"

@@ -10,7 +10,7 @@ from itertools import islice
 from corspolicy.core.origins import DEFAULT_PORTS, Origin, OriginPattern
 from policy_service.decisions.inputs import DecisionContext, DecisionInput, text_of
 from policy_service.decisions.near_misses.hosts import PREVIEW, Difference, similar_hosts
-from policy_service.decisions.near_misses.malformed import defect, joined_origins
+from policy_service.decisions.near_misses.malformed import MORE_THAN_ONE, defect, joined_origins
 from policy_service.decisions.near_misses.wording import near_miss, sent_origin
 from policy_service.decisions.schemas import NearMiss
 
@@ -24,11 +24,7 @@ _APP_SCHEME = Difference(
 )
 _PORT = Difference("port", "different port")
 _SPELLING = Difference("spelling", "different spelling")
-_REPEATED = Difference(
-    "repeated",
-    "the request has more than one Origin (it was sent more than once, or something on the way adds one)",
-    is_malformed=True,
-)
+_REPEATED = Difference("repeated", MORE_THAN_ONE, is_malformed=True)
 _WEB_SCHEMES = (b"http", b"https")
 _NULL = (
     "The page has no origin of its own (a sandboxed frame, a file, or a redirect through another site), for which "
@@ -56,6 +52,8 @@ def find(request: DecisionInput, context: DecisionContext) -> list[NearMiss]:
 
 
 def _advice(differences: Sequence[Difference], sent: str, allowed: str) -> str:
+    if _REPEATED in differences:
+        return f"{allowed} is allowed, but {MORE_THAN_ONE}."
     words = "; ".join(difference.words for difference in differences)
     if any(difference.is_malformed for difference in differences):
         advice = f"Send {allowed}, or find what changes it on the way"
