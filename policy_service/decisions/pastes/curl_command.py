@@ -24,7 +24,7 @@ _HEADERS = {"A": "User-Agent", "b": "Cookie", "e": "Referer", "oauth2-bearer": "
 
 def read(block: Block) -> list[PastedRequest] | None:
     """The requests of a block that starts with a curl command."""
-    text = block.text.lstrip()
+    text = block.text
     start = _COMMAND.match(text)
     if start is None:
         return None

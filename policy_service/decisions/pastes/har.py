@@ -14,7 +14,7 @@ def read(block: Block) -> list[PastedRequest] | None:
     """The requests of a block that is JSON."""
     if not is_json(block):
         return None
-    text = block.text.lstrip()
+    text = block.text
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -30,7 +30,7 @@ def read(block: Block) -> list[PastedRequest] | None:
 
 def is_json(block: Block) -> bool:
     """Whether a block starts as JSON does."""
-    return block.text.lstrip().startswith(("{", "["))
+    return block.text.startswith(("{", "["))
 
 
 def _entries(value: Any) -> list[dict[str, Any]]:

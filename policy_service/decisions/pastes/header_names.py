@@ -37,9 +37,13 @@ def is_response(names: Iterable[str]) -> bool:
 
 def without_response(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The headers without a response's, where both were pasted as one list."""
-    if not is_response(name for name, _ in headers if name.lower() not in _PERHAPS_OF_PAGES):
+    names = [name.lower() for name, _ in headers]
+    proofs = [index for index, name in enumerate(names) if name in _OF_RESPONSES and name not in _PERHAPS_OF_PAGES]
+    if not proofs:
         return headers
-    return [(name, value) for name, value in headers if name.lower() not in _OF_RESPONSES]
+    # Browsers show a response's headers first.
+    start = next((index for index in range(proofs[-1], len(names)) if names[index] in _OF_REQUESTS), 0)
+    return [pair for pair, name in zip(headers[start:], names[start:], strict=True) if name not in _OF_RESPONSES]
 
 
 def usual_method(headers: Iterable[tuple[str, str]]) -> str:

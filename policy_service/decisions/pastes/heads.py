@@ -31,10 +31,11 @@ _OTHER_SECTIONS = frozenset(
     )
 )  # fmt: skip
 _ORNAMENT = re.compile(
-    r"general|raw|parsed|view (?:source|parsed|decoded)|learn more|.{0,5}provisional headers are shown.*|"
-    r"disable cache to see full headers.*",
-    re.IGNORECASE,
+    r"general|raw|parsed|view (?:source|parsed|decoded)|learn more|disable cache to see full headers.*", re.IGNORECASE
 )
+# Where the title was not copied, this still stands at the head of the request's headers.
+_PROVISIONAL = re.compile(r".{0,5}provisional headers are shown.*", re.IGNORECASE)
+_ADDRESS = re.compile(r"https?://\S+")
 
 
 @dataclass
@@ -58,7 +59,7 @@ def read(block: Block, form: str = "request headers") -> list[PastedRequest]:
     if not heads and has_response:
         raise Unreadable(RESPONSE_ONLY)
     if not heads:
-        raise Unreadable("There is nothing to read.")
+        raise Unreadable("This is not a request." if block.text else "There is nothing to read.")
     return [_request(head, form) for head in heads]
 
 
@@ -73,10 +74,10 @@ def _heads(lines: list[Numbered]) -> tuple[list[_Head], bool]:
     is_reading, has_left_out = True, False
     for line in lines:
         text = line.text
-        title = _SIZE.sub("", text).rstrip(":").lower() if len(text) <= _LONGEST_TITLE else ""
+        title = _title(text)
         starts_summary = text.lower().startswith(URL)
         request_line = _REQUEST_LINE.fullmatch(text) or _SHORT_REQUEST_LINE.fullmatch(text)
-        if _ORNAMENT.fullmatch(text):
+        if _ORNAMENT.fullmatch(text) or (heads[-1].is_titled and _PROVISIONAL.fullmatch(text)):
             continue
         if title in _OTHER_SECTIONS or _STATUS_LINE.fullmatch(text):
             is_reading, has_left_out = False, True
@@ -91,6 +92,9 @@ def _heads(lines: list[Numbered]) -> tuple[list[_Head], bool]:
         elif request_line:
             head.method, head.url = request_line[1], request_line[2]
             head.is_raw = request_line.re is _REQUEST_LINE
+        elif _ADDRESS.fullmatch(text) and not head.lines:
+            # The first row of the summary, copied without its name.
+            head.url = text
         elif is_reading or starts_summary:
             head.lines += [line] if text or head.lines else []
         else:
@@ -99,6 +103,13 @@ def _heads(lines: list[Numbered]) -> tuple[list[_Head], bool]:
     return [
         head for head in heads if head.method or head.is_titled or any(text for _, text in head.lines)
     ], has_left_out
+
+
+def _title(text: str) -> str:
+    """The lower-case title of a section, without marks and size; some text else."""
+    if _PROVISIONAL.fullmatch(text):
+        return _REQUEST_HEADERS
+    return _SIZE.sub("", text).strip("#*_: ").replace("-", " ").lower() if len(text) <= _LONGEST_TITLE else ""
 
 
 def _summary(head: _Head, name: str) -> str | None:

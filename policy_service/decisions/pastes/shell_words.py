@@ -66,10 +66,15 @@ def commands(text: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
+def unescaped(text: str) -> str:
+    """The text with the escapes that ANSI-C quoting and JavaScript have in common."""
+    return _ESCAPE.sub(_decoded, text)
+
+
 def _unquoted(kind: str, text: str) -> str:
     match kind:
         case "ansi":
-            return _ESCAPE.sub(_decoded, text)
+            return unescaped(text)
         case "double":
             return text.replace('\\"', '"').replace('""', '"')
     return text

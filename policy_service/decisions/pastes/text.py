@@ -27,7 +27,7 @@ class Block(NamedTuple):
     @property
     def text(self) -> str:
         """The lines as one text."""
-        return "\n".join(line.text for line in self.lines)
+        return "\n".join(line.text for line in self.lines).strip()
 
 
 def blocks(text: str) -> list[Block]:
