@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from redis.asyncio import Redis
 
 from policy_service.auth.authentication import Authenticator
-from policy_service.database import create_engine, create_redis, create_sessions
+from policy_service.database import Engine, Sessions, create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
 from policy_service.health import routes as health
-from policy_service.history import routes as changes
+from policy_service.history import routes as history
 from policy_service.history.stream import Streams
-from policy_service.http.dependencies import refuse_unknown_parameters
-from policy_service.http.dry_run import install_dry_run_handler
+from policy_service.http.container import Container
+from policy_service.http.dependencies import reject_unknown_parameters
 from policy_service.http.idempotency.cleaning import clean_forever
 from policy_service.http.openapi import DocumentedApp
 from policy_service.http.problems import install_problem_handlers
@@ -34,42 +35,15 @@ STOP_TIMEOUT_SECONDS = 5.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service. It publishes, or stands by to, while it runs."""
+    """The service. While it runs it publishes, or stands by to take over."""
     settings = settings or Settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = create_engine(settings.database_url)
-        redis = create_redis(settings.redis_url)
-        publisher = Publisher(settings.database_url, redis, settings.stream_length)
-        sessions = create_sessions(engine)
-        authenticator = Authenticator(sessions, settings)
-        tasks = [
-            asyncio.create_task(publisher.run(), name="publisher"),
-            asyncio.create_task(authenticator.run(), name="use of keys"),
-            asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
-            asyncio.create_task(clean_forever(sessions), name="cleaning of kept answers"),
-        ]
-        app.state.settings = settings
-        app.state.engine = engine
-        app.state.sessions = sessions
-        app.state.authenticator = authenticator
-        app.state.streams = Streams(settings.max_streams)
-        app.state.redis = redis
-        app.state.publisher = publisher
-        app.state.propagations = Propagations(sessions, redis)
-        try:
+        async with _running(settings) as app.state.container:
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                    await redis.aclose()
-                    await engine.dispose()
 
-    # Only pages that load nothing from elsewhere: /openapi.json, but none of the framework's documentation pages.
+    # The framework's documentation pages would load scripts from elsewhere.
     app = DocumentedApp(
         title="corspolicy",
         summary="Centrally managed CORS policies",
@@ -79,8 +53,42 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
-    install_dry_run_handler(app)
-    for module in (tenants, policies, changes, decisions, fleet, propagation, keys):
-        app.include_router(module.router, dependencies=[Depends(refuse_unknown_parameters)])
+    for module in (tenants, policies, history, decisions, fleet, propagation, keys):
+        app.include_router(module.router, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(health.router)
     return app
+
+
+@asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Container]:
+    """What the process has, with its tasks running; all of it is stopped and closed at the end."""
+    engine = create_engine(settings.database_url)
+    sessions = create_sessions(engine)
+    redis = create_redis(settings.redis_url)
+    publisher = Publisher(settings.database_url, redis, settings.stream_length)
+    authenticator = Authenticator(sessions, settings)
+    tasks = [
+        asyncio.create_task(publisher.run(), name="publisher"),
+        asyncio.create_task(authenticator.run(), name="use of keys"),
+        asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
+        asyncio.create_task(clean_forever(sessions), name="cleaning of stored responses"),
+    ]
+    container = Container()
+    container.add(Settings, settings)
+    container.add(Engine, engine)
+    container.add(Sessions, sessions)
+    container.add(Redis, redis)
+    container.add(Authenticator, authenticator)
+    container.add(Publisher, publisher)
+    container.add(Streams, Streams(settings.max_streams))
+    container.add(Propagations, Propagations(sessions, redis))
+    try:
+        yield container
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await redis.aclose()
+                await engine.dispose()

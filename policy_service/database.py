@@ -10,7 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from corspolicy.sync.connection import connect
 
 Session = AsyncSession
-Sessions = async_sessionmaker[Session]
+Engine = AsyncEngine
+
+
+class Sessions(async_sessionmaker[Session]):
+    """Makes sessions; `begin()` gives one in a transaction."""
+
 
 # What PostgreSQL and the way to it may raise, through SQLAlchemy and where its driver is used directly.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
@@ -29,12 +34,12 @@ def create_engine(url: str) -> AsyncEngine:
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
     """Sessions whose objects stay readable after the commit."""
-    return async_sessionmaker(engine, expire_on_commit=False)
+    return Sessions(engine, expire_on_commit=False)
 
 
 def sessions_within(connection: AsyncConnection) -> Sessions:
     """Sessions whose transactions are parts of the one that is open on a connection, and end with it."""
-    return async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+    return Sessions(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
 def create_redis(url: str) -> Redis:

@@ -25,6 +25,13 @@ def check(database_url: str) -> None:
 
 def _config(database_url: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
     config.attributes["database_url"] = database_url
     return config
+
+
+def _folder() -> Path:
+    """The migrations: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"

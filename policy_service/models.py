@@ -9,6 +9,8 @@ from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, Sequence, Text,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+MAX_REVISION = 2**63 - 1
+
 
 class Base(DeclarativeBase):
     """All tables of the service."""
@@ -16,12 +18,12 @@ class Base(DeclarativeBase):
 
 # One for all tenants: a revision is never given twice, also across deletion and re-creation of a tenant.
 REVISIONS = Sequence("revisions", metadata=Base.metadata)
-# One number for each time that a publisher begins to lead; Redis refuses the writes of an earlier one.
+# One number for each time a publisher begins to lead; Redis rejects the writes of an earlier one.
 TERMS = Sequence("publisher_terms", metadata=Base.metadata)
 
 
 class Tenant(Base):
-    """A tenant's current document. It is small and always read and written whole, hence one JSON value."""
+    """A tenant's current document. It is small and always read and written at once, hence one JSON value."""
 
     __tablename__ = "tenants"
     __table_args__ = (Index("tenants_by_expiry", "next_expiry", postgresql_where=text("next_expiry IS NOT NULL")),)
@@ -53,7 +55,7 @@ class Change(Base):
     subject: Mapped[str | None] = mapped_column(Text)
     action: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
-    # Kept, so that a page of the history need not read two documents for each of its changes.
+    # Stored, so that a page of the history need not read two documents for each of its changes.
     difference: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     omitted: Mapped[int] = mapped_column(server_default=text("0"))
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -75,7 +77,7 @@ class Publication(Base):
 
 
 class ApiKey(Base):
-    """A key to the API: only a hash of it is kept. It stays when it is revoked: changes name it."""
+    """A key to the API: only an HMAC of it is stored. A revoked key stays: changes name it."""
 
     __tablename__ = "api_keys"
     __table_args__ = (Index("api_keys_by_age", "created_at", "id"),)
@@ -95,7 +97,7 @@ class ApiKey(Base):
 
 
 class HashSecret(Base):
-    """What the hashes of keys are keyed with, together with CORSPOLICY_KEY_PEPPER. One row, made with the table."""
+    """What the HMACs of keys are keyed with, together with CORSPOLICY_KEY_PEPPER. One row, made with the table."""
 
     __tablename__ = "hash_secret"
 
@@ -103,11 +105,11 @@ class HashSecret(Base):
     secret: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class KeptAnswer(Base):
-    """What a request with an Idempotency-Key was answered, for those who repeat it."""
+class StoredResponse(Base):
+    """The response to a request with an Idempotency-Key, for the same request sent again."""
 
-    __tablename__ = "kept_answers"
-    __table_args__ = (Index("kept_answers_by_age", "created_at"),)
+    __tablename__ = "stored_responses"
+    __table_args__ = (Index("stored_responses_by_age", "created_at"),)
 
     actor: Mapped[str] = mapped_column(Text, primary_key=True)
     idempotency_key: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -116,7 +118,5 @@ class KeptAnswer(Base):
     headers: Mapped[dict[str, str]] = mapped_column(JSONB)
     # Null where it held a secret.
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    revision: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-
-
-MAX_REVISION = 2**63 - 1

@@ -20,19 +20,20 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1024 * 1024, gt=0)
     """The largest request body that is read."""
     stream_length: int = Field(default=10_000, gt=0)
-    """How many changes Redis keeps for clients that were away; one that missed more reads everything anew."""
+    """How many changes Redis keeps for clients that were away; one that missed more takes a new snapshot."""
     max_streams: int = Field(default=100, ge=1)
-    """How many may follow the changes at one process."""
+    """How many event streams one process serves."""
     expire_every_seconds: float = Field(default=2, gt=0)
-    """How often entries that have expired are removed."""
+    """How often expired entries are removed, in seconds."""
     key_pepper: SecretStr = SecretStr("")
-    """Goes into the hash of every key, beside a secret in the database: with it, whoever can write to the database
-    still cannot make a key. The same for all replicas and `corspolicy keys`; another one ends all keys."""
+    """Goes into the hash of every key, beside a secret in the database: with it, someone who can write to the
+    database still cannot make a key. The same for all replicas and `corspolicy keys`; changing it makes all keys
+    invalid."""
     rate_limit_per_second: float = Field(default=100, gt=0)
-    """How many requests a key may send to one process, once it has sent as many at once as the next says."""
+    """How many requests a second a key may send to one process, after a burst."""
     rate_limit_burst: int = Field(default=1000, ge=1)
     failed_authentications_per_minute: int = Field(default=120, ge=1)
-    """How often a client's address may send a wrong key to one process."""
+    """How many wrong keys an address may send to one process."""
     max_policies_per_tenant: int = Field(default=100, ge=1)
     max_entries_per_policy: int = Field(default=1000, ge=1)
 
@@ -45,7 +46,12 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _use_asyncpg(cls, url: str) -> str:
-        scheme, separator, rest = url.partition("://")
-        if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not separator:
-            raise ValueError("a PostgreSQL URL starts with postgresql://")
-        return f"postgresql+asyncpg://{rest}"
+        return driver_url(url)
+
+
+def driver_url(url: str) -> str:
+    """A PostgreSQL URL in the form that names the service's driver. Raises ValueError for any other URL."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not separator:
+        raise ValueError("a PostgreSQL URL starts with postgresql://")
+    return f"postgresql+asyncpg://{rest}"

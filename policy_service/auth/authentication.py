@@ -14,7 +14,7 @@ from typing import Literal
 
 from policy_service.auth import store
 from policy_service.auth.callers import EVERYTHING, Caller, Role, Scope
-from policy_service.auth.rate_limits import TokenBuckets
+from policy_service.auth.rate_limits import RateLimit
 from policy_service.auth.tokens import MalformedKey, hash_key, matches, parse_key
 from policy_service.database import Sessions
 from policy_service.documents.quotas import Limits
@@ -37,9 +37,9 @@ class Authenticator:
         self._sessions = sessions
         self._pepper = settings.key_pepper
         self._limits = Limits(settings.max_policies_per_tenant, settings.max_entries_per_policy)
-        self._requests = TokenBuckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        self._requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
         per_minute = settings.failed_authentications_per_minute
-        self._failures = TokenBuckets(per_minute / 60, per_minute)
+        self._failures = RateLimit(per_minute / 60, per_minute)
         # What was lately found valid, by its hash: a neighbour's wrong keys do not keep it out. The last used are last.
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._used: set[str] = set()
@@ -51,7 +51,7 @@ class Authenticator:
             raise _unauthorized("Send `Authorization: Bearer <key>` with a valid API key.")
         address, name = _network(host), hashlib.sha256(text.encode()).digest()
         if name not in self._known:
-            _require_token(self._failures, address, "Too many wrong keys came from your address.")
+            _require_token(self._failures, address, "Too many wrong keys from your address.")
         try:
             key = await self._find(text)
         except Problem:
@@ -59,7 +59,7 @@ class Authenticator:
             self._failures.take(address)
             raise
         self._remember(name)
-        _require_token(self._requests, key.id, "This key sends too many requests.")
+        _require_token(self._requests, key.id, "Too many requests with this key.")
         self._requests.take(key.id)
         if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > USE_INTERVAL:
             self._used.add(key.id)
@@ -97,14 +97,14 @@ class Authenticator:
         # An unknown id costs the same as a wrong secret.
         is_valid = matches(sent, hash_key(secret, self._pepper), _NO_DIGEST if key is None else key.digest)
         if key is None or not is_valid:
-            raise _unauthorized("Send `Authorization: Bearer <key>` with a valid API key: there is no such key.")
+            raise _unauthorized("Send `Authorization: Bearer <key>` with a valid API key: unknown key.")
         state = state_of(key, datetime.now(UTC))
         if state != "active":
             raise _unauthorized(f"The key {key.id} is {state}: ask an administrator for another.")
         return key
 
 
-def _require_token(buckets: TokenBuckets, name: str, detail: str) -> None:
+def _require_token(buckets: RateLimit, name: str, detail: str) -> None:
     if seconds := math.ceil(buckets.wait(name)):
         headers = {"Retry-After": str(seconds)}
         detail = f"{detail} Try again in {seconds} s."
@@ -112,7 +112,7 @@ def _require_token(buckets: TokenBuckets, name: str, detail: str) -> None:
 
 
 def _network(host: str) -> str:
-    """What counts as one address: of IPv6 the /64, in which whoever has one address mostly has all."""
+    """What counts as one address: for IPv6 the /64, since one host usually has all of it."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 MAX_NAMES = 10_000
 
 
-class TokenBuckets:
+class RateLimit:
     """A bucket of `burst` tokens for each name; each gets `per_second` back. Bounded: the least recently used goes."""
 
     def __init__(self, per_second: float, burst: int) -> None:
@@ -22,7 +22,7 @@ class TokenBuckets:
         return max(0.0, (1 - self._tokens(name)) / self._per_second)
 
     def take(self, name: str) -> None:
-        """Take a token that there is."""
+        """Take a token."""
         self._buckets[name] = (self._tokens(name) - 1, time.monotonic())
         self._buckets.move_to_end(name)
         if len(self._buckets) > MAX_NAMES:

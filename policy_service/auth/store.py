@@ -12,17 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from policy_service.models import ApiKey, HashSecret
 
 
-class Found(NamedTuple):
+class KeyRecord(NamedTuple):
     """What it takes to check a key."""
 
     hash_secret: bytes
     key: ApiKey | None
 
 
-async def find_with_secret(session: AsyncSession, key_id: str) -> Found:
+async def find_with_secret(session: AsyncSession, key_id: str) -> KeyRecord:
     """The key with that id, and what its hash is keyed with."""
     query = select(HashSecret.secret, ApiKey).outerjoin(ApiKey, ApiKey.id == key_id)
-    return Found(*(await session.execute(query)).one())
+    return KeyRecord(*(await session.execute(query)).one())
 
 
 async def hash_secret(session: AsyncSession) -> bytes:

@@ -23,7 +23,7 @@ class KeyText(NamedTuple):
 
 
 class MalformedKey(ValueError):
-    """A text that no key can be; says what is wrong with it."""
+    """A text that is not a valid key; the message says why."""
 
 
 def generate_key() -> KeyText:
@@ -34,12 +34,12 @@ def generate_key() -> KeyText:
 
 
 def parse_key(text: str) -> KeyText:
-    """Raises MalformedKey for what needs no look into the database to be refused."""
+    """Read a key. Raises MalformedKey for what can be rejected without the database."""
     found = _KEY.fullmatch(text)
     if found is None:
-        raise MalformedKey("what was sent has not the form of a key, cpk_…")
+        raise MalformedKey("what was sent is not a valid key (cpk_…)")
     if _checksum(found[1]) != found[3]:
-        raise MalformedKey("its checksum does not match, so it was mistyped or damaged")
+        raise MalformedKey("its checksum does not match, so it was mistyped or cut off")
     return KeyText(found[2], text)
 
 
@@ -49,7 +49,7 @@ def hash_key(secret: bytes, pepper: SecretStr) -> bytes:
 
 
 def digest(key: KeyText, hashed_with: bytes) -> str:
-    """What is kept of a key: HMAC-SHA-256."""
+    """What is stored of a key: HMAC-SHA-256."""
     return hmac.new(hashed_with, key.text.encode(), hashlib.sha256).hexdigest()
 
 

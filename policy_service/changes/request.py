@@ -1,4 +1,4 @@
-"""What is asked with a change."""
+"""What a caller asks for with a change."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from policy_service.changes.preconditions import Precondition
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """Who asks for a change and why, and how far it is meant."""
+    """Who asks for a change, why, and under which conditions."""
 
     caller: Caller
-    if_match: Precondition
+    precondition: Precondition
     reason: str | None = None
-    """Corspolicy-Reason: kept with the change."""
-    is_dry_run: bool = False
-    """Nothing is to be written: the answer shows what would be."""
-    is_confirmed: bool = False
-    """Also if it takes origins away, as `losses` tells."""
+    """Corspolicy-Reason: recorded with the change."""
+    dry_run: bool = False
+    """Check everything and write nothing."""
+    confirmed: bool = False
+    """Make the change even if it removes more than half of a policy's origins."""

@@ -1,4 +1,4 @@
-"""Queries for changes: writing them, publishing them, reading their history."""
+"""Queries of the write path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def record(session: AsyncSession, change: Change) -> None:
 
 
 async def last_revision(session: AsyncSession, scope: Scope, tenant: str) -> int | None:
-    """The newest revision of a tenant, which is its deletion if there is none of that slug now."""
+    """The newest revision of a tenant, which is its deletion if it does not exist now."""
     query = select(func.max(Change.revision)).where(Change.tenant == tenant, scope.where(Change.tenant))
     return await session.scalar(query)
 

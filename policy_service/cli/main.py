@@ -6,14 +6,14 @@ from importlib import import_module
 
 import click
 
-# click's 2 is what `corspolicy diff` says where there are differences.
+# click's own 2 would collide with the exit code of `corspolicy diff` for differences.
 click.UsageError.exit_code = 1
 
-# Each is imported when it is named: what serves takes a second, for which no completion and no script should wait.
+# Each is imported only when it is named, so that scripts and completion start fast.
 _COMMANDS = {
-    "up": "policy_service.cli.commands.servers:up_command",
+    "up": "policy_service.cli.commands.servers:up",
     "serve": "policy_service.cli.commands.servers:serve",
-    "migrate": "policy_service.cli.commands.servers:migrate_command",
+    "migrate": "policy_service.cli.commands.servers:migrate",
     "tenants": "policy_service.cli.commands.tenants:tenants",
     "policies": "policy_service.cli.commands.policies:policies",
     "origins": "policy_service.cli.commands.origins:origins",
@@ -23,9 +23,9 @@ _COMMANDS = {
     "tail": "policy_service.cli.commands.history:tail",
     "fleet": "policy_service.cli.commands.fleet:fleet",
     "keys": "policy_service.cli.commands.keys:keys",
-    "export": "policy_service.cli.commands.gitops:export_command",
-    "diff": "policy_service.cli.commands.gitops:diff_command",
-    "apply": "policy_service.cli.commands.gitops:apply_command",
+    "export": "policy_service.cli.commands.gitops:export",
+    "diff": "policy_service.cli.commands.gitops:diff",
+    "apply": "policy_service.cli.commands.gitops:apply",
     "schema": "policy_service.cli.commands.schema:schema",
     "import-app": "policy_service.cli.commands.import_app:import_app",
 }
@@ -48,6 +48,6 @@ class _Main(click.Group):
 def main() -> None:
     """Centrally managed CORS policies.
 
-    The commands that serve read settings from environment variables with the prefix CORSPOLICY_; all others talk to
-    the admin API at CORSPOLICY_URL (http://127.0.0.1:8700) with the key in CORSPOLICY_API_KEY.
+    up, serve and migrate read their settings from environment variables with the prefix CORSPOLICY_. All other commands
+    call the admin API at CORSPOLICY_URL (http://127.0.0.1:8700) with the key in CORSPOLICY_API_KEY.
     """

@@ -62,7 +62,7 @@ def _is_added(name: str) -> bool:
 
 def is_never_allowed(name: str) -> bool:
     """Whether no page can set a request header: a forbidden name (Fetch, section 2.2.2)."""
-    return any(finding.code == "header_forbidden" for finding in check({"allow_headers": [name]}).problems)
+    return any(finding.code == "header_forbidden" for finding in check({"allow_headers": [name]}).errors)
 
 
 def _is_safelisted(name: str, value: str) -> bool:

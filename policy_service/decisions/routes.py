@@ -9,8 +9,9 @@ from policy_service.decisions import service
 from policy_service.decisions.schemas import DecisionRequest, Explanation
 from policy_service.errors import validation_problem
 from policy_service.http.bodies import JsonBody
-from policy_service.http.dependencies import CallerOf, SessionsOf
-from policy_service.http.openapi import body_schema, problems
+from policy_service.http.declarations import problems
+from policy_service.http.dependencies import CallerDep, SessionsDep
+from policy_service.http.openapi import body_schema
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
     openapi_extra=body_schema(DecisionRequest),
     responses=problems(404),
 )
-async def explain(sessions: SessionsOf, caller: CallerOf, body: JsonBody) -> Explanation:
+async def explain(sessions: SessionsDep, caller: CallerDep, body: JsonBody) -> Explanation:
     """What every service does with a request, why, and with which headers."""
     try:
         decision_request = DecisionRequest.model_validate(body)

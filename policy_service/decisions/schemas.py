@@ -15,7 +15,7 @@ from pydantic import (
 
 from corspolicy.core.decision import Reason
 from policy_service.documents.schemas import POLICY_BODY
-from policy_service.http.timestamps import Instant
+from policy_service.http.timestamps import Timestamp
 from policy_service.models import MAX_REVISION
 
 MAX_LINES = 100
@@ -80,7 +80,7 @@ class DecisionRequest(BaseModel):
     draft: Annotated[Any, WithJsonSchema({"anyOf": [POLICY_BODY, {"type": "null"}]})] = Field(
         default=None, description="decide as if this were the service's policy, written as for PUT but not saved"
     )
-    at: Instant | None = Field(default=None, description="decide at this time, for entries that expire")
+    at: Timestamp | None = Field(default=None, description="decide at this time, for entries that expire")
 
     @model_validator(mode="after")
     def _one_request(self) -> Self:

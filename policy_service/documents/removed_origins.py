@@ -1,4 +1,4 @@
-"""What a change takes away from those who are admitted: a change that takes much has to be confirmed."""
+"""Which allowed origins a change removes: one that removes many has to be confirmed."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from policy_service.errors import ErrorItem, Problem
 MAX_NAMED = 10
 
 
-def losses(before: StoredDocument | None, after: StoredDocument | None, now: datetime) -> list[ErrorItem]:
-    """Each policy more than half of whose origins would be refused: which ones.
+def removed_origins(before: StoredDocument | None, after: StoredDocument | None, now: datetime) -> list[ErrorItem]:
+    """Each policy that would no longer allow more than half of its origins, with the origins.
 
-    An entry that has expired admits nobody, and nobody loses it; one that another entry covers is not lost.
+    An expired entry allows nobody and is not counted; one that another entry covers is still allowed.
     """
     found = []
     policies = {} if after is None else after.policies
     for service, policy in sorted(before.policies.items() if before else ()):
         # Without a policy of its own, a service falls under the default one.
         successor = policies.get(service) or policies.get(DEFAULT) or StoredPolicy()
-        kept = set(_admitted(successor, now))
-        origins = _admitted(policy, now)
-        lost = [text for text in origins if not _is_covered(text, kept, successor.allow_credentials)]
-        if 2 * len(lost) > len(origins):
-            named = ", ".join(lost[:MAX_NAMED]) + (f" and {len(lost) - MAX_NAMED} more" if lost[MAX_NAMED:] else "")
-            which = "its only origin" if len(origins) == 1 else f"{len(lost)} of its {len(origins)} origins"
-            detail = f"Policy {service!r} would refuse {which}: {named}."
+        kept = set(_allowed(successor, now))
+        origins = _allowed(policy, now)
+        removed = [text for text in origins if not _is_covered(text, kept, successor.allow_credentials)]
+        if 2 * len(removed) > len(origins):
+            more = f" and {len(removed) - MAX_NAMED} more" if removed[MAX_NAMED:] else ""
+            which = "its only origin" if len(origins) == 1 else f"{len(removed)} of its {len(origins)} origins"
+            detail = f"Policy {service!r} would no longer allow {which}: {', '.join(removed[:MAX_NAMED])}{more}."
             pointer = json_pointer("policies", service, "allow_origins")
-            found.append(ErrorItem(code="origins_refused", pointer=pointer, detail=detail))
+            found.append(ErrorItem(code="origins_removed", pointer=pointer, detail=detail))
     return found
 
 
 def confirmation_required(found: list[ErrorItem]) -> Problem:
-    """The answer to a change that was not confirmed."""
+    """The problem of a change that removes much and was not confirmed."""
     policies = "one policy" if len(found) == 1 else f"{len(found)} policies"
     detail = (
-        f"Nothing was changed. This would take away more than half of the origins of {policies}: see errors. "
+        f"Nothing was changed. This would remove more than half of the allowed origins of {policies}: see errors. "
         "If you mean it, send it again with ?confirm=true."
     )
     return Problem(HTTPStatus.CONFLICT, "confirmation-required", detail, found)
 
 
-def _admitted(policy: StoredPolicy, now: datetime) -> list[str]:
+def _allowed(policy: StoredPolicy, now: datetime) -> list[str]:
     return [entry.pattern for entry in policy.allow_origins if not entry.has_expired(now)]
 
 

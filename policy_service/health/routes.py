@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from policy_service.database import DATABASE_ERRORS
-from policy_service.http.dependencies import RedisOf, SessionsOf
+from policy_service.http.container import part
+from policy_service.http.dependencies import RedisDep, SessionsDep
 from policy_service.publisher import store
 from policy_service.publisher.leader import Publisher
 
@@ -44,9 +46,10 @@ async def livez() -> Alive:
 @router.get(
     "/readyz", operation_id="check_readiness", responses={503: {"model": Readiness, "description": "Not ready"}}
 )
-async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, response: Response) -> Readiness:
+async def readyz(
+    sessions: SessionsDep, redis: RedisDep, publisher: Annotated[Publisher, part(Publisher)], response: Response
+) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
-    publisher: Publisher = request.app.state.publisher
     unpublished: int | None = None
     is_redis_there = False
     try:

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import ValidationError
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
-from policy_service.changes.dry_run import DryRun
-from policy_service.changes.preconditions import etag
-from policy_service.errors import validation_problem
 from policy_service.history import service as history
-from policy_service.history.schemas import ChangePage, Restore, Restored, ShownRevision
+from policy_service.history.schemas import ChangePage, Restore, Restored, RevisionView
 from policy_service.history.store import Filters
 from policy_service.history.stream import Streams
-from policy_service.http.bodies import Cursor, JsonBody, Limit
-from policy_service.http.dependencies import AuthenticateOf, CallerOf, ChangeRequestOf, SessionsOf
+from policy_service.http.bodies import Cursor, JsonBody, Limit, read_model
+from policy_service.http.container import part
+from policy_service.http.dependencies import AuthenticateDep, CallerDep, SessionsDep
 from policy_service.http.examples import STREAM
-from policy_service.http.openapi import body_schema, problems
-from policy_service.http.timestamps import Instant
+from policy_service.http.openapi import body_schema
+from policy_service.http.timestamps import Timestamp
 from policy_service.models import MAX_REVISION
-from policy_service.propagation.prefer import ChangeRoute
+from policy_service.propagation.writes import RepeatableWriteDep, writes
 
-router = APIRouter(prefix="/v1", tags=["history"], route_class=ChangeRoute)
+router = APIRouter(prefix="/v1", tags=["history"])
 
 EVENT_STREAM = "text/event-stream"
-
-
-async def _streams(request: Request) -> Streams:
-    streams: Streams = request.app.state.streams
-    return streams
-
-
-StreamsOf = Annotated[Streams, Depends(_streams)]
 
 
 def _text(description: str) -> Any:
@@ -47,22 +36,22 @@ async def _filters(
     tenant: Annotated[str | None, _text("of this tenant")] = None,
     actor: Annotated[str | None, _text("by this key (`key:9da3f2d6ed7f`), or for this subject")] = None,
     action: Annotated[str | None, _text("such as `origin.add`")] = None,
-    since: Annotated[Instant | None, Query(description="made at this time or later")] = None,
-    until: Annotated[Instant | None, Query(description="made before this time")] = None,
+    since: Annotated[Timestamp | None, Query(description="made at this time or later")] = None,
+    until: Annotated[Timestamp | None, Query(description="made before this time")] = None,
 ) -> Filters:
     return Filters(tenant, actor, action, since, until)
 
 
 @router.get("/tenants/{tenant}/changes", operation_id="list_changes_of_tenant")
 async def list_changes_of_tenant(
-    sessions: SessionsOf, caller: CallerOf, tenant: str, cursor: Cursor = None, limit: Limit = 100
+    sessions: SessionsDep, caller: CallerDep, tenant: str, cursor: Cursor = None, limit: Limit = 100
 ) -> ChangePage:
     """What was changed in a tenant, the newest first; also in one that is deleted."""
     return await history.page_of(sessions, caller.scope, tenant, cursor, limit)
 
 
 @router.get("/tenants/{tenant}/changes/{revision}", operation_id="get_change")
-async def get_change(sessions: SessionsOf, caller: CallerOf, tenant: str, revision: Revision) -> ShownRevision:
+async def get_change(sessions: SessionsDep, caller: CallerDep, tenant: str, revision: Revision) -> RevisionView:
     """One change, with the documents before and after it."""
     return await history.read(sessions, caller.scope, tenant, revision)
 
@@ -71,23 +60,15 @@ async def get_change(sessions: SessionsOf, caller: CallerOf, tenant: str, revisi
     "/tenants/{tenant}/restore",
     operation_id="restore_tenant",
     openapi_extra=body_schema(Restore),
-    response_model=Restored | DryRun,
-    responses=problems(412, 428),
+    **writes(Restored, 412, 428),
 )
-async def restore_tenant(
-    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
-) -> Restored:
-    """Make the document of an earlier revision the present one, as a new revision; of a deleted tenant, too.
+async def restore_tenant(write: RepeatableWriteDep, tenant: str, body: JsonBody) -> Response:
+    """Make the document of an earlier revision the current one, as a new revision; of a deleted tenant, too.
 
     Entries that have expired since are left out, with a warning. Restoring a deleted tenant takes an admin key.
     """
-    try:
-        wanted = Restore.model_validate(body)
-    except ValidationError as error:
-        raise validation_problem(error.errors()) from error
-    restored = await history.restore(sessions, tenant, wanted, asked)
-    response.headers["ETag"] = etag(restored.revision)
-    return restored
+    wanted = read_model(Restore, body)
+    return await write.respond(lambda sessions: history.restore(sessions, tenant, wanted, write.request))
 
 
 @router.get(
@@ -97,10 +78,10 @@ async def restore_tenant(
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": STREAM}}}},
 )
 async def list_changes(
-    sessions: SessionsOf,
-    streams: StreamsOf,
-    caller: CallerOf,
-    authenticate: AuthenticateOf,
+    sessions: SessionsDep,
+    streams: Annotated[Streams, part(Streams)],
+    caller: CallerDep,
+    authenticate: AuthenticateDep,
     filters: Annotated[Filters, Depends(_filters)],
     cursor: Cursor = None,
     limit: Limit = 100,

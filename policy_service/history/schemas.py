@@ -15,7 +15,7 @@ from policy_service.models import MAX_REVISION
 class ChangePage(BaseModel):
     """Some changes, the newest first."""
 
-    items: list[ShownChange]
+    items: list[ChangeView]
     next_cursor: str | None = Field(default=None, description="pass it as `cursor` to read on; null at the end")
 
 
@@ -38,7 +38,7 @@ class Restored(BaseModel):
     document: StoredDocument
 
 
-class ShownChange(BaseModel):
+class ChangeView(BaseModel):
     """One revision of a tenant: who made it, when, why, and what it changed."""
 
     tenant: str
@@ -52,8 +52,8 @@ class ShownChange(BaseModel):
     omitted: int = Field(description="how many more items there are: read the change itself for all")
 
 
-class ShownRevision(ShownChange):
-    """One revision, with the documents before and after it, and the whole difference."""
+class RevisionView(ChangeView):
+    """One revision, with the documents before and after it, and the entire difference."""
 
     before: StoredDocument | None = Field(description="null where it made the tenant")
     after: StoredDocument | None = Field(description="null where it deleted the tenant")

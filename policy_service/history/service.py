@@ -1,4 +1,4 @@
-"""The history of tenants: reading it, and restoring what was."""
+"""The history of tenants: reading it, and restoring earlier documents."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from corspolicy.core.validation import json_pointer
 from policy_service.auth.callers import Scope
 from policy_service.changes import store as changes
 from policy_service.changes.request import ChangeRequest
-from policy_service.changes.service import restore_tenant, unknown_tenant
+from policy_service.changes.results import DryRun, Result
+from policy_service.changes.transaction import changing
 from policy_service.database import Sessions
 from policy_service.documents.difference import Difference, compare
 from policy_service.documents.model import StoredDocument
-from policy_service.errors import ErrorItem, Problem
+from policy_service.errors import ErrorItem, Problem, unknown_tenant
 from policy_service.history import store
-from policy_service.history.schemas import ChangePage, Restore, Restored, ShownChange, ShownRevision
+from policy_service.history.schemas import ChangePage, ChangeView, Restore, Restored, RevisionView
 from policy_service.history.store import Filters
 from policy_service.models import MAX_REVISION, Change
 
 
 async def page(sessions: Sessions, scope: Scope, filters: Filters, cursor: str | None, limit: int) -> ChangePage:
     """Some changes, the newest first."""
-    before = None if cursor is None else read_number(cursor, "Pass next_cursor of a page as it was given.")
+    before = (
+        None if cursor is None else read_number(cursor, "Invalid cursor: pass the next_cursor of a page unchanged.")
+    )
     async with sessions() as session:
         rows = await store.page(session, scope, filters, before, limit + 1)
     next_cursor = str(rows[limit - 1].revision) if len(rows) > limit else None
-    return ChangePage(items=[shown(row) for row in rows[:limit]], next_cursor=next_cursor)
+    return ChangePage(items=[view(row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
 async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | None, limit: int) -> ChangePage:
@@ -43,40 +46,47 @@ async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | N
     return found
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> ShownRevision:
+async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> RevisionView:
     """One change, with the documents before and after it. Raises Problem 404."""
     row = await _find(sessions, scope, tenant, revision)
     before, after = _document(row.before), _document(row.after)
-    whole = {**dict(shown(row)), "difference": list(compare(before, after)), "omitted": 0}
-    return ShownRevision(**whole, before=before, after=after)
+    values = {**dict(view(row)), "difference": list(compare(before, after)), "omitted": 0}
+    return RevisionView(**values, before=before, after=after)
 
 
-async def restore(sessions: Sessions, tenant: str, wanted: Restore, asked: ChangeRequest) -> Restored:
-    """Make the document of an earlier revision the present one, as a new revision.
+async def restore(
+    sessions: Sessions, tenant: str, wanted: Restore, request: ChangeRequest
+) -> Result[Restored] | DryRun:
+    """Make the document of an earlier revision the current one, as a new revision; of a deleted tenant, too.
 
-    Entries that have expired since are left out, with a warning: they would admit nobody, and be removed soon.
+    Entries that have expired since are left out, with a warning: they would allow nothing and soon be removed.
     """
-    row = await _find(sessions, asked.caller.scope, tenant, wanted.revision)
+    row = await _find(sessions, request.caller.scope, tenant, wanted.revision)
     document = _document(row.after)
     if document is None:
-        detail = "That revision is a deletion: name one before it, or delete the tenant."
+        detail = "That revision is a deletion: name an earlier one, or delete the tenant."
         errors = [ErrorItem(code="revision_deletion", pointer="/revision", detail=detail)]
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "Nothing was restored: see errors.", errors)
-    warnings = _drop_expired(document)
-    changed = await restore_tenant(sessions, tenant, document, warnings, asked=asked)
-    return Restored(
+    async with changing(sessions, tenant, request, "tenant.restore", may_create=True) as change:
+        if change.before is None:
+            request.precondition.check(change.revision)
+        else:
+            request.precondition.require(change.revision)
+        change.document, change.warnings = document, _drop_expired(document)
+    restored = Restored(
         tenant=tenant,
-        revision=changed.revision,
-        document=changed.document,
-        difference=list(changed.difference),
-        omitted=changed.omitted,
-        warnings=list(changed.warnings),
+        revision=change.revision,
+        document=document,
+        difference=list(change.difference),
+        omitted=change.omitted,
+        warnings=list(change.warnings),
     )
+    return change.dry_run or Result(restored, change.revision)
 
 
-def shown(row: Change) -> ShownChange:
+def view(row: Change) -> ChangeView:
     """A change as the API shows it."""
-    return ShownChange(
+    return ChangeView(
         tenant=row.tenant,
         revision=row.revision,
         changed_at=row.created_at,
@@ -104,7 +114,7 @@ async def _find(sessions: Sessions, scope: Scope, tenant: str, revision: int) ->
         if row is None and await changes.last_revision(session, scope, tenant) is None:
             raise unknown_tenant(tenant)
     if row is None:
-        detail = f"There is no revision {revision} of tenant {tenant!r}."
+        detail = f"Tenant {tenant!r} has no revision {revision}."
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
     return row
 
@@ -118,7 +128,7 @@ def _drop_expired(document: StoredDocument) -> list[ErrorItem]:
         ErrorItem(
             code="origin_expired",
             pointer=json_pointer("policies", service, "allow_origins"),
-            detail=f"{entry.pattern} has expired since, and was left out.",
+            detail=f"{entry.pattern} has expired since and was left out.",
         )
         for service, entry in document.drop_expired(datetime.now(UTC))
     ]

@@ -1,8 +1,8 @@
 """Changes as server-sent events, in the order in which they were published.
 
-Not in the order of revisions: a transaction that took an early revision may commit late, and whoever reads on from a
-later one would never see it. The publisher numbers changes when they are published, one at a time, so that a position
-that was read is never followed by the appearance of a lower one.
+Not in the order of revisions: a transaction that took an early revision may commit late, and a reader that went on
+from a later one would never see it. The publisher numbers changes when they are published, one at a time, so that a
+position that was read is never followed by the appearance of a lower one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from policy_service.auth.callers import Authenticate, Caller
 from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.errors import Problem
 from policy_service.history import store
-from policy_service.history.service import read_number, shown
+from policy_service.history.service import read_number, view
 from policy_service.history.store import Filters
 
 POLL_SECONDS = 1.0
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 class _Answer(EventSourceResponse):
     place: ExitStack
-    """Left when the stream ends, however it does."""
+    """Closed when the stream ends, however it ends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Whoever does not read any more is left; that is no error of the service.
+        # A client that stops reading is dropped; that is not an error of the service.
         with self.place, suppress(SendTimeoutError):
             await super().__call__(scope, receive, send)
 
@@ -110,7 +110,7 @@ class Streams:
             beat_at = 0.0
             while not stopping.is_set():
                 if time.monotonic() >= beat_at:
-                    # Whoever has lost the key, or tenants, gets no more of them.
+                    # A key that was revoked, or lost tenants, gets no more of their changes.
                     scope = (await authenticate()).scope
                     yield ServerSentEvent(comment="alive", id=str(position))
                     beat_at = time.monotonic() + HEARTBEAT_SECONDS
@@ -118,7 +118,7 @@ class Streams:
                     last = await store.last_position(session)
                     rows = await store.published(session, scope, filters, position, last, BATCH)
                 for row in rows:
-                    yield ServerSentEvent(shown(row).model_dump_json(), event="change", id=str(row.position))
+                    yield ServerSentEvent(view(row).model_dump_json(), event="change", id=str(row.position))
                 if len(rows) == BATCH and rows[-1].position is not None:
                     position = rows[-1].position
                     continue
@@ -128,4 +128,4 @@ class Streams:
         except Problem as problem:
             logger.info("a stream of changes ends: %s", problem.detail)
         except DATABASE_ERRORS as error:
-            logger.warning("a stream of changes ends, to be taken up again: %s", type(error).__name__)
+            logger.warning("a stream of changes ends, the client may resume it: %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""What routes get of the application, who calls, and what is asked with a change."""
+"""What routes depend on: the process's parts, the caller, and what a caller asks for with a change."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from redis.asyncio import Redis
 from corspolicy.core.validation import json_pointer
 from policy_service.auth.authentication import Authenticator
 from policy_service.auth.callers import Authenticate, Caller
+from policy_service.changes.preconditions import Precondition
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions
-from policy_service.errors import MAX_ERRORS, ErrorItem, Problem
-from policy_service.http.bodies import IfMatch
-from policy_service.http.openapi import printable
+from policy_service.errors import MAX_ERRORS, ErrorItem, Problem, invalid_request
+from policy_service.http.container import part
+from policy_service.http.declarations import answers, printable
 from policy_service.settings import Settings
 
 MAX_SUBJECT_LENGTH = 200
@@ -29,40 +30,26 @@ MAX_REASON_LENGTH = 500
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
-async def _sessions(request: Request) -> Sessions:
-    # A request that runs in one transaction has sessions of its own.
-    sessions: Sessions = getattr(request.state, "sessions", request.app.state.sessions)
-    return sessions
-
-
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-async def _redis(request: Request) -> Redis:
-    redis: Redis = request.app.state.redis
-    return redis
-
-
-SessionsOf = Annotated[Sessions, Depends(_sessions)]
-SettingsOf = Annotated[Settings, Depends(_settings)]
-RedisOf = Annotated[Redis, Depends(_redis)]
+SessionsDep = Annotated[Sessions, part(Sessions)]
+SettingsDep = Annotated[Settings, part(Settings)]
+RedisDep = Annotated[Redis, part(Redis)]
 
 
 async def _authentication(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    authenticator: Annotated[Authenticator, part(Authenticator)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Authenticate:
-    authenticator: Authenticator = request.app.state.authenticator
     text = None if credentials is None else credentials.credentials
     return partial(authenticator.authenticate, text, "" if request.client is None else request.client.host)
 
 
-AuthenticateOf = Annotated[Authenticate, Depends(_authentication)]
+AuthenticateDep = Annotated[Authenticate, Depends(_authentication)]
 
 
+@answers(400, 401, 429, 503)
 async def _caller(
-    authenticate: AuthenticateOf,
+    authenticate: AuthenticateDep,
     subject: Annotated[
         str | None,
         Header(
@@ -76,39 +63,40 @@ async def _caller(
     if subject is None:
         return caller
     if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not (subject.isascii() and subject.isprintable()):
-        detail = f"Corspolicy-Subject is a text of 1 to {MAX_SUBJECT_LENGTH} printable ASCII characters."
+        detail = f"Corspolicy-Subject must be 1 to {MAX_SUBJECT_LENGTH} printable ASCII characters."
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-subject", detail)
     return replace(caller, subject=subject)
 
 
-CallerOf = Annotated[Caller, Depends(_caller)]
+CallerDep = Annotated[Caller, Depends(_caller)]
 
 
-async def refuse_unknown_parameters(request: Request, caller: CallerOf) -> None:
-    """Raises Problem 422 for a query parameter that the OpenAPI document does not have.
+@answers(422)
+async def reject_unknown_parameters(request: Request, caller: CallerDep) -> None:
+    """Raise Problem 422 for a query parameter that the OpenAPI document does not have.
 
-    A `dry-run` that is ignored would be a change that was made, a filter that is ignored everything.
+    An ignored `dry-run` would be a change that is made, an ignored filter a page of everything.
     """
     if not request.query_params:
         return
     operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
     if errors := [_unknown(name, known) for name in request.query_params if name not in known][:MAX_ERRORS]:
-        detail = "Nothing was done: see errors."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors)
+        raise invalid_request(errors)
 
 
 def _unknown(name: str, known: list[str]) -> ErrorItem:
-    detail = (
-        f"There is no such parameter. {'The parameters are ' + ', '.join(known) if known else 'There is none here'}."
-    )
+    detail = f"Unknown query parameter: {'use one of ' + ', '.join(known) if known else 'this operation takes none'}."
     nearest = next(iter(get_close_matches(name, known, 1)), None)
     return ErrorItem(code="unknown_parameter", pointer=json_pointer("query", name), detail=detail, suggestion=nearest)
 
 
+@answers(403, headers=("ETag",))
 async def _change_request(
-    caller: CallerOf,
-    if_match: IfMatch,
+    caller: CallerDep,
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="the ETag that you read, or `*` to overwrite anything")
+    ] = None,
     reason: Annotated[
         str | None,
         Header(
@@ -117,12 +105,12 @@ async def _change_request(
             json_schema_extra=printable(),
         ),
     ] = None,
-    dry_run: Annotated[bool, Query(description="write nothing: answer what the change would do")] = False,
+    dry_run: Annotated[bool, Query(description="write nothing: return what the change would do")] = False,
     confirm: Annotated[
-        bool, Query(description="make the change even if it takes away more than half of a policy's origins")
+        bool, Query(description="make the change even if it removes more than half of a policy's origins")
     ] = False,
 ) -> ChangeRequest:
-    return ChangeRequest(caller, if_match, None if reason is None else _reason(reason), dry_run, confirm)
+    return ChangeRequest(caller, Precondition(if_match), None if reason is None else _reason(reason), dry_run, confirm)
 
 
 def _reason(header: str) -> str:
@@ -133,11 +121,11 @@ def _reason(header: str) -> str:
         reason = ""
     if not 0 < len(reason) <= MAX_REASON_LENGTH or not reason.isprintable():
         detail = (
-            f"Corspolicy-Reason is a text of 1 to {MAX_REASON_LENGTH} printable characters, in UTF-8 and "
-            "percent-encoded where it is not ASCII."
+            f"Corspolicy-Reason must be 1 to {MAX_REASON_LENGTH} printable characters, in UTF-8, percent-encoded where "
+            "they are not ASCII."
         )
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-reason", detail)
     return reason
 
 
-ChangeRequestOf = Annotated[ChangeRequest, Depends(_change_request)]
+ChangeRequestDep = Annotated[ChangeRequest, Depends(_change_request)]

@@ -1,30 +1,36 @@
-"""Examples of answers for the OpenAPI document, by the name of their schema: one customer, acme, all through."""
+"""Example responses for the OpenAPI document, by the name of their schema, all about one customer: acme."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
+
 _KEY_ID = "9da3f2d6ed7f"
-_ENTRY = {
-    "id": "5d0c3f0e-6f0b-4a53-9d5e-0c7c1a4c2b11",
-    "pattern": "https://app.acme.com",
-    "note": "the customer's front-end",
-    "expires_at": None,
-    "created_by": f"key:{_KEY_ID}",
-    "created_at": "2026-05-04T09:30:00Z",
-}
-_POLICY = {
-    "allow_origins": [_ENTRY],
-    "allow_credentials": True,
-    "allow_methods": ["PUT"],
-    "allow_headers": ["content-type"],
-    "expose_headers": [],
-    "max_age": 600,
-    "dangerously_allow_insecure_origins": False,
-    "dangerously_allow_public_suffixes": False,
-}
-_DOCUMENT = {"name": "Acme Corporation", "policies": {"default": _POLICY}}
+_DOCUMENT = StoredDocument(
+    name="Acme Corporation",
+    policies={
+        "default": StoredPolicy(
+            allow_origins=[
+                Entry(
+                    id="5d0c3f0e-6f0b-4a53-9d5e-0c7c1a4c2b11",
+                    pattern="https://app.acme.com",
+                    note="the customer's front-end",
+                    created_by=f"key:{_KEY_ID}",
+                    created_at=datetime(2026, 5, 4, 9, 30, tzinfo=UTC),
+                )
+            ],
+            allow_credentials=True,
+            allow_methods=("PUT",),
+            allow_headers=("content-type",),
+            max_age=600,
+        )
+    },
+).model_dump(mode="json")
+_POLICY = _DOCUMENT["policies"]["default"]
+_ENTRY = _POLICY["allow_origins"][0]
 _SHOWN_POLICY = {**_POLICY, "tenant": "acme", "service": "default", "revision": 42, "warnings": []}
 _TENANT = {
     "tenant": "acme",
@@ -35,7 +41,7 @@ _TENANT = {
     "policies": None,
 }
 _DIFFERENCE = {
-    "words": "https://app.acme.com admitted",
+    "words": "https://app.acme.com allowed",
     "op": "add",
     "policy": "default",
     "field": "allow_origins",
@@ -180,13 +186,13 @@ EXAMPLES: dict[str, Any] = {
         "warnings": [],
         "document": _DOCUMENT,
     },
-    "ShownEntry": {**_ENTRY, "revision": 42, "warnings": []},
-    "ShownKey": _KEY,
-    "ShownPolicy": _SHOWN_POLICY,
-    "ShownRevision": {**_CHANGE, "before": {**_DOCUMENT, "policies": {}}, "after": _DOCUMENT},
-    "ShownTenant": _TENANT,
+    "EntryView": {**_ENTRY, "revision": 42, "warnings": []},
+    "KeyView": _KEY,
+    "PolicyView": _SHOWN_POLICY,
+    "RevisionView": {**_CHANGE, "before": {**_DOCUMENT, "policies": {}}, "after": _DOCUMENT},
+    "TenantView": _TENANT,
     "TenantPage": {"items": [_TENANT], "next_cursor": None},
-    "WrittenTenant": {
+    "ReplacedTenant": {
         "tenant": "acme",
         "name": "Acme Corporation",
         "services": ["default"],

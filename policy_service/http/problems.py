@@ -34,7 +34,7 @@ class ProblemDetails(BaseModel):
 def problem_response(problem: Problem) -> Response:
     """The problem as application/problem+json."""
     body = ProblemDetails(
-        type=f"urn:corspolicy:problem:{problem.code}",
+        type=f"urn:corspolicy:problem:{problem.type}",
         title=HTTPStatus(problem.status).phrase,
         status=problem.status,
         detail=problem.detail,
@@ -87,12 +87,12 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _database_error(request: Request, error: Exception) -> Response:
     if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
-        detail = "The database has not all tables of this version: run `corspolicy migrate`."
+        detail = "The database schema is out of date: run `corspolicy migrate`."
         return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-migrated", detail))
     if isinstance(error, SQLAlchemyError) and not _is_unavailable(error):
         return await _unexpected(request, error)
     logger.warning("the database is unavailable: %s", type(error).__name__)
-    detail = "The database does not answer. Nothing was changed unless a later read shows it; try again."
+    detail = "The database does not respond. Nothing was changed unless a later read shows it: try again."
     headers = {"Retry-After": "1"}
     return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-unavailable", detail, headers=headers))
 
@@ -109,5 +109,5 @@ def _is_unavailable(error: SQLAlchemyError) -> bool:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("unexpected error", exc_info=error)
-    detail = "An error of the service; it is in its log."
+    detail = "Internal error; see the service log."
     return problem_response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail))

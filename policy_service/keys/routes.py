@@ -6,67 +6,58 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import ValidationError
 
-from policy_service.errors import validation_problem
-from policy_service.http.bodies import Cursor, JsonBody, Limit
-from policy_service.http.dependencies import CallerOf, SessionsOf, SettingsOf
-from policy_service.http.idempotency.route import IdempotentRoute
-from policy_service.http.openapi import body_schema, header, problems
+from policy_service.database import Sessions
+from policy_service.http.bodies import Cursor, JsonBody, Limit, read_model
+from policy_service.http.declarations import header, problems
+from policy_service.http.dependencies import CallerDep, SessionsDep, SettingsDep
+from policy_service.http.idempotency.once import OnceDep
+from policy_service.http.openapi import body_schema
+from policy_service.http.replies import Reply
 from policy_service.keys import service
-from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
+from policy_service.keys.schemas import CreatedKey, KeyPage, KeyView, NewKey, Rotation
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=IdempotentRoute)
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
-_CREATED: dict[int | str, dict[str, Any]] = {201: {"headers": header("Location") | header("Cache-Control")}}
+_CREATES: dict[str, Any] = {
+    "status_code": HTTPStatus.CREATED,
+    "response_model": CreatedKey,
+    "responses": {201: {"headers": header("Location") | header("Cache-Control")}, **problems(403)},
+}
 
 
 @router.get("", operation_id="list_keys", responses=problems(403))
-async def list_keys(sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100) -> KeyPage:
-    """All keys, also those that ended, the newest first."""
+async def list_keys(sessions: SessionsDep, caller: CallerDep, cursor: Cursor = None, limit: Limit = 100) -> KeyPage:
+    """All keys, expired and revoked ones included, the newest first."""
     return await service.page(sessions, cursor, limit, caller)
 
 
-@router.post(
-    "",
-    status_code=HTTPStatus.CREATED,
-    operation_id="create_key",
-    openapi_extra=body_schema(NewKey),
-    responses=_CREATED | problems(403),
-)
-async def create_key(
-    sessions: SessionsOf, settings: SettingsOf, caller: CallerOf, body: JsonBody, response: Response
-) -> CreatedKey:
-    """Make a key. The answer is the only one that shows it."""
-    try:
-        new = NewKey.model_validate(body)
-    except ValidationError as error:
-        raise validation_problem(error.errors()) from error
-    return _created(response, await service.create(sessions, settings.key_pepper, new, caller))
+@router.post("", operation_id="create_key", openapi_extra=body_schema(NewKey), **_CREATES)
+async def create_key(once: OnceDep, settings: SettingsDep, caller: CallerDep, body: JsonBody) -> Response:
+    """Create a key. Only this response shows it."""
+    new = read_model(NewKey, body)
+
+    async def act(sessions: Sessions) -> Reply:
+        return _created(await service.create(sessions, settings.key_pepper, new, caller))
+
+    return (await once.carry_out(act)).to_response()
 
 
 @router.get("/{key}", operation_id="get_key", responses=problems(403))
-async def get_key(sessions: SessionsOf, caller: CallerOf, key: str) -> ShownKey:
+async def get_key(sessions: SessionsDep, caller: CallerDep, key: str) -> KeyView:
     """One key, by its id; `self` is the one that you send, which every key may see."""
     return await service.read(sessions, key, caller)
 
 
-@router.post(
-    "/{key}/rotate",
-    status_code=HTTPStatus.CREATED,
-    operation_id="rotate_key",
-    openapi_extra=body_schema(Rotation),
-    responses=_CREATED | problems(403),
-)
-async def rotate_key(
-    sessions: SessionsOf, settings: SettingsOf, caller: CallerOf, key: str, body: JsonBody, response: Response
-) -> CreatedKey:
-    """Make a key of the same rights; the old one stays valid for a day, or as long as you say."""
-    try:
-        rotation = Rotation.model_validate(body)
-    except ValidationError as error:
-        raise validation_problem(error.errors()) from error
-    return _created(response, await service.rotate(sessions, settings.key_pepper, key, rotation, caller))
+@router.post("/{key}/rotate", operation_id="rotate_key", openapi_extra=body_schema(Rotation), **_CREATES)
+async def rotate_key(once: OnceDep, settings: SettingsDep, caller: CallerDep, key: str, body: JsonBody) -> Response:
+    """Create a key with the same rights; the old one stays valid for a day, or as long as you say."""
+    rotation = read_model(Rotation, body)
+
+    async def act(sessions: Sessions) -> Reply:
+        return _created(await service.rotate(sessions, settings.key_pepper, key, rotation, caller))
+
+    return (await once.carry_out(act)).to_response()
 
 
 @router.delete(
@@ -76,12 +67,11 @@ async def rotate_key(
     operation_id="revoke_key",
     responses=problems(403, 409),
 )
-async def revoke_key(sessions: SessionsOf, caller: CallerOf, key: str) -> None:
-    """End a key at once and for good. The last admin key can't be revoked."""
+async def revoke_key(sessions: SessionsDep, caller: CallerDep, key: str) -> None:
+    """Revoke a key, at once and for good. The last valid admin key can't be revoked."""
     await service.revoke(sessions, key, caller)
 
 
-def _created(response: Response, created: CreatedKey) -> CreatedKey:
-    response.headers["Location"] = f"/v1/keys/{created.id}"
-    response.headers["Cache-Control"] = "no-store"
-    return created
+def _created(created: CreatedKey) -> Reply:
+    headers = {"location": f"/v1/keys/{created.id}", "cache-control": "no-store"}
+    return Reply(HTTPStatus.CREATED, headers, created.model_dump_json().encode())

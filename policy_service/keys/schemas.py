@@ -1,4 +1,4 @@
-"""Keys as they are asked for and shown."""
+"""Keys, as requests ask for them and responses show them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from corspolicy.core.names import is_slug
 from policy_service.auth.callers import Role
-from policy_service.http.timestamps import Instant
+from policy_service.http.timestamps import Timestamp
 
 MAX_TENANTS = 100
 DEFAULT_GRACE = timedelta(days=1)
@@ -20,7 +20,7 @@ LAST_TIME = datetime(3000, 1, 1, tzinfo=UTC)
 
 def _check_slug(value: str) -> str:
     if not is_slug(value):
-        raise ValueError("a tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme")
+        raise ValueError("a tenant must be 1 to 63 lower-case letters, digits and hyphens, such as acme")
     return value
 
 
@@ -32,13 +32,13 @@ def _check_printable(value: str) -> str:
 
 def _check_future(value: datetime) -> datetime:
     if not datetime.now(UTC) < value < LAST_TIME:
-        raise ValueError("a time in the future, and before the year 3000, such as 2099-01-31T12:00:00Z")
+        raise ValueError("must be in the future and before the year 3000, such as 2099-01-31T12:00:00Z")
     return value
 
 
 Slug = Annotated[StrictStr, AfterValidator(_check_slug)]
 Description = Annotated[StrictStr, Field(max_length=200), AfterValidator(_check_printable)]
-Future = Annotated[Instant, AfterValidator(_check_future)]
+Future = Annotated[Timestamp, AfterValidator(_check_future)]
 
 
 class NewKey(BaseModel):
@@ -54,15 +54,15 @@ class NewKey(BaseModel):
     )
 
     role: Role = Field(
-        description="admin: everything; tenant: the policies of some tenants, and nothing of the others; "
-        "reader: sees everything, changes nothing"
+        description="admin: everything; tenant: the policies of some tenants only; "
+        "reader: reads everything, changes nothing"
     )
     tenants: list[Slug] | None = Field(
-        default=None, min_length=1, max_length=MAX_TENANTS, description="those that a key of role tenant is for"
+        default=None, min_length=1, max_length=MAX_TENANTS, description="the tenants of a key of role tenant"
     )
-    may_write: StrictBool = Field(default=False, description="whether a key of role tenant may change them, too")
+    may_write: StrictBool = Field(default=False, description="whether a key of role tenant may also change them")
     description: Description = ""
-    expires_at: Future | None = Field(default=None, description="when it ends to be valid; never without one")
+    expires_at: Future | None = Field(default=None, description="when it expires; null: never")
 
     @model_validator(mode="after")
     def _check_role(self) -> Self:
@@ -86,11 +86,12 @@ class Rotation(BaseModel):
         description="how long the old key stays valid",
     )
     expires_at: Future | None = Field(
-        default=None, description="when the new key ends; without it, it lives as long as the old one was made for"
+        default=None,
+        description="when the new key expires; by default after the lifetime that the old one was created with",
     )
 
 
-class ShownKey(BaseModel):
+class KeyView(BaseModel):
     """A key as the API shows it."""
 
     id: str = Field(description="the middle of the key's text; changes name it as key:<id>")
@@ -107,7 +108,7 @@ class ShownKey(BaseModel):
     last_used_at: datetime | None = Field(description="to the minute or so")
 
 
-class CreatedKey(ShownKey):
+class CreatedKey(KeyView):
     """A key just made."""
 
     key: str = Field(description="what to send; it is shown this once")
@@ -116,5 +117,5 @@ class CreatedKey(ShownKey):
 class KeyPage(BaseModel):
     """Some keys, the newest first."""
 
-    items: list[ShownKey]
+    items: list[KeyView]
     next_cursor: str | None = Field(default=None, description="pass it as `cursor` to read on; null at the end")

@@ -13,9 +13,9 @@ from policy_service.auth.authentication import state_of
 from policy_service.auth.callers import Caller, Role
 from policy_service.auth.tokens import digest, generate_key, hash_key
 from policy_service.database import Sessions
-from policy_service.errors import ErrorItem, Problem
+from policy_service.errors import ErrorItem, Problem, invalid_request
 from policy_service.keys import store
-from policy_service.keys.schemas import CreatedKey, KeyPage, NewKey, Rotation, ShownKey
+from policy_service.keys.schemas import CreatedKey, KeyPage, KeyView, NewKey, Rotation
 from policy_service.models import ApiKey
 from policy_service.tenants import store as tenants
 
@@ -29,13 +29,14 @@ async def create(sessions: Sessions, pepper: SecretStr, new: NewKey, caller: Cal
     async with sessions.begin() as session:
         known = await tenants.known(session, caller.scope, new.tenants or [])
         unknown = [
-            ErrorItem(code="unknown_tenant", pointer=f"/tenants/{index}", detail=f"There is no tenant {slug!r}.")
+            ErrorItem(
+                code="unknown_tenant", pointer=f"/tenants/{index}", detail=f"Unknown tenant {slug!r}: create it first."
+            )
             for index, slug in enumerate(new.tenants or [])
             if slug not in known
         ]
         if unknown:
-            detail = "A key is for tenants that there are: create them first. See errors."
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, unknown)
+            raise invalid_request(unknown)
         key = ApiKey(
             id=text.id,
             digest=digest(text, hash_key(await auth_store.hash_secret(session), pepper)),
@@ -47,11 +48,11 @@ async def create(sessions: Sessions, pepper: SecretStr, new: NewKey, caller: Cal
             expires_at=new.expires_at,
         )
         await store.add(session, key)
-    return CreatedKey(**_shown(key).model_dump(), key=text.text)
+    return CreatedKey(**_view(key).model_dump(), key=text.text)
 
 
 async def create_first(sessions: Sessions, pepper: SecretStr, caller: Caller) -> str | None:
-    """Make an admin key if there is no key yet; returns its text."""
+    """Create an admin key if no key exists; returns its text."""
     async with sessions() as session:
         if not await store.is_empty(session):
             return None
@@ -66,11 +67,11 @@ async def page(sessions: Sessions, cursor: str | None, limit: int, caller: Calle
     async with sessions() as session:
         rows = await store.page(session, cursor, limit + 1)
     return KeyPage(
-        items=[_shown(row) for row in rows[:limit]], next_cursor=rows[limit - 1].id if len(rows) > limit else None
+        items=[_view(row) for row in rows[:limit]], next_cursor=rows[limit - 1].id if len(rows) > limit else None
     )
 
 
-async def read(sessions: Sessions, key_id: str, caller: Caller) -> ShownKey:
+async def read(sessions: Sessions, key_id: str, caller: Caller) -> KeyView:
     """One key."""
     own_id = caller.actor.removeprefix("key:")
     if key_id == "self":
@@ -81,7 +82,7 @@ async def read(sessions: Sessions, key_id: str, caller: Caller) -> ShownKey:
         key = await store.find(session, key_id) if _ID.fullmatch(key_id) else None
     if key is None:
         raise _unknown(key_id)
-    return _shown(key)
+    return _view(key)
 
 
 async def rotate(sessions: Sessions, pepper: SecretStr, key_id: str, rotation: Rotation, caller: Caller) -> CreatedKey:
@@ -113,7 +114,7 @@ async def rotate(sessions: Sessions, pepper: SecretStr, key_id: str, rotation: R
         end = now + timedelta(seconds=rotation.grace_seconds)
         old.replaced_by = new.id
         old.expires_at = end if old.expires_at is None else min(old.expires_at, end)
-    return CreatedKey(**_shown(new).model_dump(), key=text.text)
+    return CreatedKey(**_view(new).model_dump(), key=text.text)
 
 
 async def revoke(sessions: Sessions, key_id: str, caller: Caller) -> None:
@@ -132,8 +133,8 @@ async def revoke(sessions: Sessions, key_id: str, caller: Caller) -> None:
         key.revoked_at = key.revoked_at or now
 
 
-def _shown(key: ApiKey) -> ShownKey:
-    return ShownKey(
+def _view(key: ApiKey) -> KeyView:
+    return KeyView(
         id=key.id,
         role=Role(key.role),
         tenants=key.tenants,
@@ -150,4 +151,4 @@ def _shown(key: ApiKey) -> ShownKey:
 
 
 def _unknown(key_id: str) -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-key", f"There is no key {key_id!r}.")
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-key", f"Key {key_id!r} not found, or not visible to this key.")

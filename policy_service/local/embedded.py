@@ -96,7 +96,7 @@ def running(
     stop_by: signal.Signals = signal.SIGTERM,
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server, in a session of its own: Ctrl-C does not reach it, and whoever runs it stops it in order."""
+    """Run a server, in a session of its own: Ctrl-C does not reach it, and its owner stops it in order."""
     inherited = () if family is None else (family.lock.fileno(),)
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -174,7 +174,7 @@ def _prepared(data: Path) -> tuple[Path, str | None]:
         get_server(new, start=False).ensure_pgdata_inited()
         new.replace(data)
     # Its start() is not for us: it locks a file in /tmp that another user may own, takes no path with a space in it,
-    # leaves the server running when interrupted, and for ever after a user of the data was killed.
+    # leaves the server running when interrupted, and forever if a user of the data was killed.
     server = get_server(data, start=False)
     server.ensure_pgdata_inited()
     return server.bin_path, server.system_user

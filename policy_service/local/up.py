@@ -18,7 +18,7 @@ from alembic.util import CommandError
 
 from policy_service import migrate
 from policy_service.auth.callers import Caller
-from policy_service.changes.preconditions import Precondition
+from policy_service.changes.preconditions import ANYTHING
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
 from policy_service.errors import Problem
@@ -49,7 +49,7 @@ class Ports(NamedTuple):
 
 
 def up(first_port: int, data: Path, *, demo: bool) -> None:
-    """Run PostgreSQL and Redis (unless settings name others), the service and, if asked, the demo; until a signal.
+    """Run PostgreSQL and Redis (unless settings name others), the service and, if wanted, the demo, until a signal.
 
     Raises EmbeddedError with a message for people, and KeyboardInterrupt for a signal that comes before all runs.
     """
@@ -101,14 +101,14 @@ async def _prepare(settings: Settings, *, demo: bool) -> str | None:
     """Make the admin key and the demo's tenant where there are none yet; returns a key just made."""
     engine = create_engine(settings.database_url)
     sessions = create_sessions(engine)
-    asked = ChangeRequest(Caller("corspolicy up"), Precondition("*"))
+    request = ChangeRequest(Caller("corspolicy up"), ANYTHING)
     try:
         if demo:
             with contextlib.suppress(Problem):
-                await tenants.create(sessions, {"tenant": TENANT, "name": "Demo"}, asked)
+                await tenants.create(sessions, {"tenant": TENANT, "name": "Demo"}, request)
                 body = {"allow_methods": ["PUT"], "max_age": 0}
-                await policies.put(sessions, TENANT, "default", body, asked)
-        return await keys.create_first(sessions, settings.key_pepper, asked.caller)
+                await policies.put(sessions, TENANT, "default", body, request)
+        return await keys.create_first(sessions, settings.key_pepper, request.caller)
     finally:
         await engine.dispose()
 
@@ -195,7 +195,7 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str
     redis_url = _without_password(environment["CORSPOLICY_REDIS_URL"])
     lines = ["", "corspolicy is running.", ""]
     if new_key is not None:
-        lines += [f"  admin key   {new_key}", f"              shown this once, kept in {data / 'admin.key'}", ""]
+        lines += [f"  admin key   {new_key}", f"              shown only now, stored in {data / 'admin.key'}", ""]
     lines += [f"  admin API   {service}   (OpenAPI: {service}/openapi.json)"]
     if demo:
         lines += [f"  demo API    {api}/greeting", f"  demo page   {page}   (open it in a browser)"]
@@ -213,7 +213,7 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str
             "  # 1. May the page send a PUT to the API? Not yet: 403.",
             f"  {preflight}",
             "",
-            "  # 2. Admit the page's origin.",
+            "  # 2. Allow the page's origin.",
             f"  curl -s -X POST {service}/v1/tenants/{TENANT}/policies/default/origins \\",
             f'    -H "Authorization: Bearer $(cat {shlex.quote(str(data / "admin.key"))})" \\',
             f'    -d \'{{"pattern": "{page}"}}\'',

@@ -1,14 +1,16 @@
-"""The stored and shown forms of policies and their entries."""
+"""Policies and entries as responses show them."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
+from pydantic.dataclasses import dataclass
 
 from policy_service.documents.model import Entry, StoredPolicy
 from policy_service.errors import ErrorItem
 
 
-class ShownPolicy(StoredPolicy):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyView(StoredPolicy):
     """A policy as the API shows it."""
 
     tenant: str
@@ -17,7 +19,7 @@ class ShownPolicy(StoredPolicy):
     warnings: list[ErrorItem] = Field(default_factory=list, description="what may not do what you expect")
 
 
-class ShownEntry(Entry):
+class EntryView(Entry):
     """An entry as the API shows it."""
 
     revision: int = Field(description="of the tenant's document that holds it")
@@ -27,7 +29,7 @@ class ShownEntry(Entry):
 class PolicyPage(BaseModel):
     """All policies of a tenant."""
 
-    items: list[ShownPolicy]
+    items: list[PolicyView]
 
 
 class EntryPage(BaseModel):

@@ -1,98 +1,44 @@
-"""Policies and origin entries: checking them, and putting them into a tenant's document."""
+"""Policies and origin entries of a tenant's document."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from corspolicy.core.document import DEFAULT
 from policy_service.auth.callers import Scope
 from policy_service.changes.request import ChangeRequest
-from policy_service.changes.service import change_tenant
+from policy_service.changes.results import DryRun, Result
+from policy_service.changes.transaction import changing
 from policy_service.database import Sessions
-from policy_service.documents.build import (
-    EDITABLE,
-    build_entry,
-    build_policy,
-    extended,
-    invalid_policy,
-    require_service_name,
-)
+from policy_service.documents.build import build_entry, build_policy, edit_entry, extended
 from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
+from policy_service.documents.names import require_service_name
 from policy_service.errors import ErrorItem, Problem
-from policy_service.policies.schemas import EntryPage, PolicyPage, ShownEntry, ShownPolicy
+from policy_service.policies.schemas import EntryPage, EntryView, PolicyPage, PolicyView
 from policy_service.tenants.service import read_row
-
-_READ_ONLY = ShownPolicy.model_fields.keys() - StoredPolicy.model_fields.keys()
-
-
-class Written(NamedTuple):
-    """A policy after a write, and whether the write made it."""
-
-    policy: ShownPolicy
-    is_new: bool
 
 
 async def list_policies(sessions: Sessions, scope: Scope, tenant: str) -> PolicyPage:
-    """All policies of a tenant."""
+    """All policies of a tenant. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
     document = StoredDocument.model_validate(row.document)
-    return PolicyPage(items=[_shown(tenant, name, document, row.revision) for name in sorted(document.policies)])
+    return PolicyPage(items=[_view(tenant, name, document, row.revision) for name in sorted(document.policies)])
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> ShownPolicy:
-    """One policy of a tenant."""
+async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> PolicyView:
+    """One policy of a tenant. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
     document = StoredDocument.model_validate(row.document)
     _require(document, tenant, service)
-    return _shown(tenant, service, document, row.revision)
-
-
-async def put(sessions: Sessions, tenant: str, service: str, body: Any, asked: ChangeRequest) -> Written:
-    """Write a policy whole. Entries that stay keep their id and history."""
-    require_service_name(service)
-    was_there = False
-
-    def precondition(document: StoredDocument, revision: int) -> None:
-        nonlocal was_there
-        was_there = service in document.policies
-        if was_there:
-            asked.if_match.require(revision)
-        else:
-            asked.if_match.check(revision)
-
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        document.policies[service], warnings = build_policy(body, document.policies.get(service), asked.caller.actor)
-        return warnings
-
-    changed = await change_tenant(
-        sessions, tenant, asked=asked, action="policy.put", change=change, precondition=precondition
-    )
-    return Written(_shown(tenant, service, changed.document, changed.revision, changed.warnings), not was_there)
-
-
-async def delete(sessions: Sessions, tenant: str, service: str, asked: ChangeRequest) -> int:
-    """Delete a policy; returns the revision that says so."""
-
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        del document.policies[service]
-        return ()
-
-    def precondition(document: StoredDocument, revision: int) -> None:
-        _require(document, tenant, service)
-        asked.if_match.require(revision)
-
-    changed = await change_tenant(
-        sessions, tenant, asked=asked, action="policy.delete", change=change, precondition=precondition
-    )
-    return changed.revision
+    return _view(tenant, service, document, row.revision)
 
 
 async def list_origins(
     sessions: Sessions, scope: Scope, tenant: str, service: str, cursor: str | None, limit: int
 ) -> EntryPage:
-    """Some entries of a policy, in the order of their patterns."""
+    """Some entries of a policy, in the order of their patterns. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
     policy = _require(StoredDocument.model_validate(row.document), tenant, service)
     entries = sorted(policy.allow_origins, key=lambda entry: entry.pattern)
@@ -101,103 +47,79 @@ async def list_origins(
     return EntryPage(items=entries[:limit], next_cursor=entries[limit - 1].pattern if len(entries) > limit else None)
 
 
-class Added(NamedTuple):
-    """An entry, and whether the request made it."""
-
-    entry: ShownEntry
-    is_new: bool
-
-
-async def add_origin(sessions: Sessions, tenant: str, service: str, body: Any, asked: ChangeRequest) -> Added:
-    """Admit an origin. Where there is an entry of that pattern, it stays, and admits no shorter than asked for."""
-    found: Entry | None = None
-    added: Entry | None = None
-
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        nonlocal found, added
-        policy = _require(document, tenant, service)
-        added, warnings = build_entry(policy, body, asked.caller.actor)
-        found = next((entry for entry in policy.allow_origins if entry.pattern == added.pattern), None)
-        if found is None:
-            policy.allow_origins.append(added)
+async def put(
+    sessions: Sessions, tenant: str, service: str, body: Any, request: ChangeRequest
+) -> Result[PolicyView] | DryRun:
+    """Replace a policy, or create it. Entries that stay keep their id and history."""
+    require_service_name(service)
+    async with changing(sessions, tenant, request, "policy.put") as change:
+        policies = change.document.policies
+        old = policies.get(service)
+        if old is None:
+            request.precondition.check(change.revision)
         else:
-            index = policy.allow_origins.index(found)
-            found = policy.allow_origins[index] = extended(found, added)
-        return warnings
+            request.precondition.require(change.revision)
+        policies[service], change.warnings = build_policy(body, old, request.caller.actor)
+    view = _view(tenant, service, change.document, change.revision, change.warnings)
+    return change.dry_run or Result(view, change.revision, created=old is None)
 
-    changed = await change_tenant(
-        sessions,
-        tenant,
-        asked=asked,
-        action="origin.add",
-        change=change,
-        precondition=lambda _, revision: asked.if_match.check(revision),
-    )
-    entry = found or added
-    assert entry is not None
-    return Added(_shown_entry(entry, changed.revision, changed.warnings), found is None)
+
+async def delete(sessions: Sessions, tenant: str, service: str, request: ChangeRequest) -> Result[None] | DryRun:
+    """Delete a policy."""
+    async with changing(sessions, tenant, request, "policy.delete") as change:
+        _require(change.document, tenant, service)
+        request.precondition.require(change.revision)
+        del change.document.policies[service]
+    return change.dry_run or Result(None, change.revision)
+
+
+async def add_origin(
+    sessions: Sessions, tenant: str, service: str, body: Any, request: ChangeRequest
+) -> Result[EntryView] | DryRun:
+    """Allow an origin. An entry of that pattern that exists stays, and is never made to expire earlier."""
+    async with changing(sessions, tenant, request, "origin.add") as change:
+        request.precondition.check(change.revision)
+        policy = _require(change.document, tenant, service)
+        entry, change.warnings = build_entry(policy, body, request.caller.actor)
+        patterns = [existing.pattern for existing in policy.allow_origins]
+        created = entry.pattern not in patterns
+        if created:
+            policy.allow_origins.append(entry)
+        else:
+            index = patterns.index(entry.pattern)
+            entry = policy.allow_origins[index] = extended(policy.allow_origins[index], entry)
+    view = _entry_view(entry, change.revision, change.warnings)
+    return change.dry_run or Result(view, change.revision, created)
 
 
 async def update_origin(
-    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, asked: ChangeRequest
-) -> ShownEntry:
+    sessions: Sessions, tenant: str, service: str, entry_id: str, body: Any, request: ChangeRequest
+) -> Result[EntryView] | DryRun:
     """Change the note or the expiry of an entry."""
-    updated: Entry | None = None
-
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        nonlocal updated
-        policy = _require(document, tenant, service)
+    async with changing(sessions, tenant, request, "origin.update") as change:
+        policy = _require(change.document, tenant, service)
         index = _index(policy, tenant, service, entry_id)
-        old = policy.allow_origins[index]
-        fields = {"note": old.note, "expires_at": old.expires_at and old.expires_at.isoformat()}
-        if not isinstance(body, dict) or "pattern" in body:
-            detail = "The body is an object with note and expires_at; to change the pattern, add another entry."
-            pointer = "/pattern" if isinstance(body, dict) else ""
-            raise invalid_policy([ErrorItem(code="not_patchable", pointer=pointer, detail=detail)])
-        built, warnings = build_entry(policy, {**fields, **body, "pattern": old.pattern}, asked.caller.actor)
-        updated = old.model_copy(update=built.model_dump(include=EDITABLE))
-        policy.allow_origins[index] = updated
-        return warnings
-
-    def precondition(document: StoredDocument, revision: int) -> None:
-        _index(_require(document, tenant, service), tenant, service, entry_id)
-        asked.if_match.require(revision)
-
-    changed = await change_tenant(
-        sessions,
-        tenant,
-        asked=asked,
-        action="origin.update",
-        change=change,
-        precondition=precondition,
-    )
-    assert updated is not None
-    return _shown_entry(updated, changed.revision, changed.warnings)
+        request.precondition.require(change.revision)
+        entry, change.warnings = edit_entry(policy, policy.allow_origins[index], body, request.caller.actor)
+        policy.allow_origins[index] = entry
+    return change.dry_run or Result(_entry_view(entry, change.revision, change.warnings), change.revision)
 
 
-async def remove_origin(sessions: Sessions, tenant: str, service: str, entry_id: str, asked: ChangeRequest) -> int:
-    """Take an entry back; returns the revision that says so."""
-
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        policy = _require(document, tenant, service)
+async def remove_origin(
+    sessions: Sessions, tenant: str, service: str, entry_id: str, request: ChangeRequest
+) -> Result[None] | DryRun:
+    """Remove an entry."""
+    async with changing(sessions, tenant, request, "origin.remove") as change:
+        request.precondition.check(change.revision)
+        policy = _require(change.document, tenant, service)
         del policy.allow_origins[_index(policy, tenant, service, entry_id)]
-        return ()
-
-    changed = await change_tenant(
-        sessions,
-        tenant,
-        asked=asked,
-        action="origin.remove",
-        change=change,
-        precondition=lambda _, revision: asked.if_match.check(revision),
-    )
-    return changed.revision
+    return change.dry_run or Result(None, change.revision)
 
 
 def _require(document: StoredDocument, tenant: str, service: str) -> StoredPolicy:
     policy = document.policies.get(service)
     if policy is None:
-        hint = "" if service == DEFAULT else f" Without one, {DEFAULT} applies; PUT one to have it stand instead."
+        hint = "" if service == DEFAULT else f" The policy {DEFAULT} applies to it; PUT one to replace it entirely."
         detail = f"Tenant {tenant!r} has no policy for {service!r}.{hint}"
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-policy", detail)
     return policy
@@ -211,12 +133,13 @@ def _index(policy: StoredPolicy, tenant: str, service: str, entry_id: str) -> in
     return index
 
 
-def _shown(
+def _view(
     tenant: str, service: str, document: StoredDocument, revision: int, warnings: Sequence[ErrorItem] = ()
-) -> ShownPolicy:
+) -> PolicyView:
     policy = document.policies[service]
-    return ShownPolicy.model_construct(
-        **dict(policy),
+    return PolicyView(
+        allow_origins=policy.allow_origins,
+        **policy.settings(),
         tenant=tenant,
         service=service,
         revision=revision,
@@ -224,5 +147,5 @@ def _shown(
     )
 
 
-def _shown_entry(entry: Entry, revision: int, warnings: Sequence[ErrorItem]) -> ShownEntry:
-    return ShownEntry(**dict(entry), revision=revision, warnings=list(warnings))
+def _entry_view(entry: Entry, revision: int, warnings: Sequence[ErrorItem]) -> EntryView:
+    return EntryView(**dict(entry), revision=revision, warnings=list(warnings))

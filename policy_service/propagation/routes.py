@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 
-from policy_service.http.dependencies import CallerOf
+from policy_service.http.container import part
+from policy_service.http.dependencies import CallerDep
 from policy_service.models import MAX_REVISION
 from policy_service.propagation.schemas import Propagation
 from policy_service.propagation.service import MAX_WAIT_SECONDS, Propagations
@@ -20,8 +21,10 @@ Wait = Annotated[
 
 @router.get("/{revision}/propagation", operation_id="get_propagation")
 async def get_propagation(
-    request: Request, caller: CallerOf, revision: Annotated[int, Path(ge=1, le=MAX_REVISION)], wait: Wait = 0
+    propagations: Annotated[Propagations, part(Propagations)],
+    caller: CallerDep,
+    revision: Annotated[int, Path(ge=1, le=MAX_REVISION)],
+    wait: Wait = 0,
 ) -> Propagation:
     """Which of the live processes apply a change: the one whose answer had this revision as its ETag."""
-    propagations: Propagations = request.app.state.propagations
     return await propagations.read(caller.scope, revision, wait)

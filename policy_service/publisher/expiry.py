@@ -1,24 +1,22 @@
-"""Takes entries that have expired out of the documents. Clients do not wait for it: they go by their own clock."""
+"""Removes expired entries from the documents. Clients do not wait for it: they enforce expiry by their own clock."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from datetime import datetime
 
 from policy_service.auth.callers import Caller
-from policy_service.changes.preconditions import Precondition
+from policy_service.changes.preconditions import ANYTHING
 from policy_service.changes.request import ChangeRequest
-from policy_service.changes.service import change_tenant
+from policy_service.changes.transaction import changing
 from policy_service.database import DATABASE_ERRORS, Sessions
-from policy_service.documents.model import StoredDocument
-from policy_service.errors import ErrorItem, Problem
+from policy_service.errors import Problem
 from policy_service.publisher import store
 
 BATCH = 100
 
-_ASKED = ChangeRequest(Caller("corspolicy"), Precondition("*"))
+_REQUEST = ChangeRequest(Caller("corspolicy"), ANYTHING)
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +30,13 @@ async def expire_forever(sessions: Sessions, interval: float) -> None:
             has_failed = False
         except DATABASE_ERRORS as error:
             level = logging.DEBUG if has_failed else logging.WARNING
-            logger.log(level, "expired origins are not removed, which is tried again: %s", type(error).__name__)
+            logger.log(level, "expired origins are not removed, trying again: %s", type(error).__name__)
             has_failed = True
         await asyncio.sleep(interval)
 
 
 async def _expire_all(sessions: Sessions) -> None:
-    """Remove what has expired by now; nothing if another replica is at it."""
+    """Remove what has expired by now, unless another process is doing so."""
     async with sessions.begin() as session:
         if not await store.try_lock_expiry(session):
             return
@@ -50,14 +48,11 @@ async def _expire_all(sessions: Sessions) -> None:
 
 
 async def _expire(sessions: Sessions, tenant: str, now: datetime) -> None:
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        document.drop_expired(now)
-        return ()
-
     try:
-        await change_tenant(sessions, tenant, asked=_ASKED, action="origin.expire", change=change)
+        async with changing(sessions, tenant, _REQUEST, "origin.expire") as change:
+            change.document.drop_expired(now)
     except Problem:
-        logger.info("tenant %s was deleted before what has expired was removed", tenant)
+        logger.info("tenant %s was deleted before its expired origins were removed", tenant)
     except ValueError:
-        # One document that can't be read must not keep all others from being cleaned.
-        logger.exception("what has expired of tenant %s can't be removed", tenant)
+        # One unreadable document must not keep the others from being cleaned.
+        logger.exception("expired origins of tenant %s can't be removed", tenant)

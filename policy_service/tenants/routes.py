@@ -2,115 +2,83 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from policy_service.changes.dry_run import DryRun
 from policy_service.changes.preconditions import etag
-from policy_service.changes.service import delete_tenant
 from policy_service.http.bodies import Cursor, JsonBody, Limit
-from policy_service.http.dependencies import CallerOf, ChangeRequestOf, SessionsOf
-from policy_service.http.dry_run import DRY_RUN
-from policy_service.http.openapi import body_schema, header, problems
-from policy_service.propagation.prefer import ChangeRoute
-from policy_service.tenants import service, whole
+from policy_service.http.declarations import header
+from policy_service.http.dependencies import CallerDep, SessionsDep
+from policy_service.http.openapi import body_schema
+from policy_service.propagation.writes import RepeatableWriteDep, WriteDep, creates, deletes, writes
+from policy_service.tenants import service
 from policy_service.tenants.schemas import (
     TENANT_BODY,
     TENANT_PATCH_BODY,
     WHOLE_TENANT_BODY,
-    ShownTenant,
+    ReplacedTenant,
     TenantPage,
-    WrittenTenant,
+    TenantView,
 )
 
-router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=ChangeRoute)
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
 
-Include = Annotated[Literal["policies"] | None, Query(description="`policies` to have them in the answer")]
+Include = Annotated[Literal["policies"] | None, Query(description="`policies` to include them in the response")]
 
 
 @router.get("", operation_id="list_tenants")
 async def list_tenants(
-    sessions: SessionsOf, caller: CallerOf, cursor: Cursor = None, limit: Limit = 100, include: Include = None
+    sessions: SessionsDep, caller: CallerDep, cursor: Cursor = None, limit: Limit = 100, include: Include = None
 ) -> TenantPage:
-    """All tenants, in pages; where they carry policies, a page may end before `limit`."""
+    """All tenants, in pages; with policies included, a page may end before `limit`."""
     return await service.page(sessions, caller.scope, cursor, limit, with_policies=include is not None)
 
 
-@router.post(
-    "",
-    status_code=HTTPStatus.CREATED,
-    operation_id="create_tenant",
-    openapi_extra=body_schema(TENANT_BODY),
-    responses={**DRY_RUN, 201: {"headers": header("Location")}},
-)
-async def create_tenant(
-    sessions: SessionsOf, asked: ChangeRequestOf, body: JsonBody, response: Response
-) -> ShownTenant:
-    """Create a tenant. Its default policy admits nobody until you add an origin."""
-    tenant = await service.create(sessions, body, asked)
-    response.headers["ETag"] = etag(tenant.revision)
-    response.headers["Location"] = f"/v1/tenants/{tenant.tenant}"
-    return tenant
+@router.post("", operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY), **creates(TenantView, 409))
+async def create_tenant(write: RepeatableWriteDep, body: JsonBody) -> Response:
+    """Create a tenant. Its default policy allows no origin until you add one."""
+    return await write.respond(
+        lambda sessions: service.create(sessions, body, write.request), lambda view: f"/v1/tenants/{view.tenant}"
+    )
 
 
 @router.get("/{tenant}", operation_id="get_tenant", responses={200: {"headers": header("ETag")}})
 async def get_tenant(
-    sessions: SessionsOf, caller: CallerOf, tenant: str, response: Response, include: Include = None
-) -> ShownTenant:
+    sessions: SessionsDep, caller: CallerDep, tenant: str, response: Response, include: Include = None
+) -> TenantView:
     """One tenant."""
-    shown = await service.read(sessions, caller.scope, tenant, with_policies=include is not None)
-    response.headers["ETag"] = etag(shown.revision)
-    return shown
+    view = await service.read(sessions, caller.scope, tenant, with_policies=include is not None)
+    response.headers["ETag"] = etag(view.revision)
+    return view
 
 
 @router.put(
     "/{tenant}",
     operation_id="put_tenant",
     openapi_extra=body_schema(WHOLE_TENANT_BODY),
-    response_model=WrittenTenant | DryRun,
-    responses={
-        201: {"model": WrittenTenant, "description": "Created"},
-        **problems(409, 412, 428),
-    },
+    **writes(ReplacedTenant, 409, 412, 428, may_create=True),
 )
-async def put_tenant(
-    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
-) -> WrittenTenant:
-    """Write a tenant whole, with its name and all its policies, in one revision. Policies left out are deleted.
+async def put_tenant(write: WriteDep, tenant: str, body: JsonBody) -> Response:
+    """Replace a tenant's name and all its policies in one revision. Policies left out are deleted.
 
-    Without If-Match it creates a tenant, and overwrites none.
+    Without If-Match it creates a tenant and never overwrites one.
     """
-    written = await whole.put(sessions, tenant, body, asked)
-    response.headers["ETag"] = etag(written.tenant.revision)
-    response.status_code = HTTPStatus.CREATED if written.is_new else HTTPStatus.OK
-    return written.tenant
+    return await write.respond(lambda sessions: service.put(sessions, tenant, body, write.request))
 
 
 @router.patch(
     "/{tenant}",
     operation_id="update_tenant",
     openapi_extra=body_schema(TENANT_PATCH_BODY),
-    response_model=ShownTenant | DryRun,
-    responses=problems(412, 428),
+    **writes(TenantView, 412, 428),
 )
-async def update_tenant(
-    sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, body: JsonBody, response: Response
-) -> ShownTenant:
+async def update_tenant(write: WriteDep, tenant: str, body: JsonBody) -> Response:
     """Change a tenant's display name."""
-    shown = await service.rename(sessions, tenant, body, asked)
-    response.headers["ETag"] = etag(shown.revision)
-    return shown
+    return await write.respond(lambda sessions: service.rename(sessions, tenant, body, write.request))
 
 
-@router.delete(
-    "/{tenant}",
-    status_code=HTTPStatus.NO_CONTENT,
-    response_class=Response,
-    operation_id="delete_tenant",
-    responses=DRY_RUN | problems(409, 412, 428),
-)
-async def delete(sessions: SessionsOf, asked: ChangeRequestOf, tenant: str, response: Response) -> None:
-    """Delete a tenant and all its policies: nothing is granted to it any more. The ETag is the deletion's revision."""
-    response.headers["ETag"] = etag(await delete_tenant(sessions, tenant, asked=asked))
+@router.delete("/{tenant}", operation_id="delete_tenant", **deletes(409, 412, 428))
+async def delete_tenant(write: WriteDep, tenant: str) -> Response:
+    """Delete a tenant and all its policies: nothing of it is allowed any more. The ETag is the deletion's revision."""
+    return await write.respond(lambda sessions: service.delete(sessions, tenant, write.request))

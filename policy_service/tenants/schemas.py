@@ -1,4 +1,4 @@
-"""The stored and shown forms of tenants."""
+"""Tenants as requests send them and responses show them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from policy_service.documents.schemas import POLICY_BODY
 from policy_service.errors import ErrorItem
 
 
-class ShownTenant(BaseModel):
+class TenantView(BaseModel):
     """A tenant as the API shows it."""
 
     tenant: str = Field(examples=["acme"])
@@ -21,12 +21,12 @@ class ShownTenant(BaseModel):
     revision: int
     created_at: datetime
     policies: dict[str, StoredPolicy] | None = Field(
-        default=None, description="by service; null unless asked for by `include=policies`"
+        default=None, description="by service; null without `include=policies`"
     )
 
 
-class WrittenTenant(BaseModel):
-    """A tenant that was written whole."""
+class ReplacedTenant(BaseModel):
+    """A tenant after it was replaced or created."""
 
     tenant: str
     name: str
@@ -38,7 +38,7 @@ class WrittenTenant(BaseModel):
 class TenantPage(BaseModel):
     """Some tenants, in the order of their slugs."""
 
-    items: list[ShownTenant]
+    items: list[TenantView]
     next_cursor: str | None = Field(default=None, description="pass it as `cursor` to read on; null at the end")
 
 

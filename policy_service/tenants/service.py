@@ -1,4 +1,4 @@
-"""Tenants: reading, creating, renaming, deleting."""
+"""Tenants: reading, creating, replacing, renaming, deleting."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
 
-from corspolicy.core.document import DEFAULT
+from corspolicy.core.document import DEFAULT, PLATFORM
 from corspolicy.core.names import is_slug
-from corspolicy.core.validation import json_pointer
-from policy_service.auth.callers import Scope
+from policy_service.auth.callers import Role, Scope
 from policy_service.changes.request import ChangeRequest
-from policy_service.changes.service import change_tenant, create_tenant, unknown_tenant
+from policy_service.changes.results import DryRun, Result
+from policy_service.changes.transaction import Change, changing
 from policy_service.database import Sessions
+from policy_service.documents.build import build_document
 from policy_service.documents.model import StoredDocument, StoredPolicy
-from policy_service.errors import ErrorItem, Problem
+from policy_service.documents.names import TENANT_RULE, name_errors, unknown_fields
+from policy_service.errors import ErrorItem, Problem, unknown_tenant
 from policy_service.models import Tenant
 from policy_service.tenants import store
-from policy_service.tenants.schemas import ShownTenant, TenantPage
+from policy_service.tenants.schemas import ReplacedTenant, TenantPage, TenantView
 
-WHAT_A_TENANT_IS = "A tenant is 1 to 63 lower-case letters, digits and hyphens, such as acme."
-MAX_NAME_LENGTH = 200
 # Documents may be large, and a page of them is held in memory.
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> ShownTenant:
+async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> TenantView:
     """One tenant."""
-    return _shown(await read_row(sessions, scope, tenant), with_policies=with_policies)
+    return _view(await read_row(sessions, scope, tenant), with_policies=with_policies)
 
 
 async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
@@ -51,7 +51,7 @@ async def page(
             limit = _fitting(await store.sizes(session, scope, cursor, limit))
         rows = await store.page(session, scope, cursor, limit + 1)
     return TenantPage(
-        items=[_shown(row, with_policies=with_policies) for row in rows[:limit]],
+        items=[_view(row, with_policies=with_policies) for row in rows[:limit]],
         next_cursor=rows[limit - 1].slug if len(rows) > limit else None,
     )
 
@@ -62,36 +62,73 @@ def _fitting(sizes: Sequence[int]) -> int:
     return max(1, sum(total <= MAX_PAGE_BYTES for total in totals))
 
 
-async def create(sessions: Sessions, body: Any, asked: ChangeRequest) -> ShownTenant:
-    """Create a tenant whose default policy admits nobody."""
+async def create(sessions: Sessions, body: Any, request: ChangeRequest) -> Result[TenantView] | DryRun:
+    """Create a tenant whose default policy allows no origin."""
     tenant, name = _read_new(body)
-    document = StoredDocument(name=name, policies={DEFAULT: StoredPolicy()})
-    if await create_tenant(sessions, tenant, document, asked=asked) is None:
-        raise Problem(HTTPStatus.CONFLICT, "tenant-exists", f"There is a tenant {tenant!r} already.")
-    return await read(sessions, asked.caller.scope, tenant)
+    request.caller.require_admin()
+    async with changing(sessions, tenant, request, "tenant.create", may_create=True) as change:
+        if change.before is not None:
+            raise Problem(HTTPStatus.CONFLICT, "tenant-exists", f"Tenant {tenant!r} already exists.")
+        change.document = StoredDocument(name=name, policies={DEFAULT: StoredPolicy()})
+    return change.dry_run or Result(_changed(change), change.revision, created=True)
 
 
-async def rename(sessions: Sessions, tenant: str, body: Any, asked: ChangeRequest) -> ShownTenant:
+async def put(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest) -> Result[ReplacedTenant] | DryRun:
+    """Replace a tenant's name and all its policies, or create it. Entries that stay keep their id and history."""
+    if not is_slug(tenant):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-tenant", TENANT_RULE)
+    caller, precondition = request.caller, request.precondition
+    may_create = precondition.is_missing and caller.role is Role.ADMIN
+    async with changing(sessions, tenant, request, "tenant.put", may_create=may_create) as change:
+        if change.before is None:
+            change.action = "tenant.create"
+        else:
+            precondition.require(change.revision)
+        change.document, change.warnings = build_document(body, change.document, caller.actor)
+    written = ReplacedTenant(
+        tenant=tenant,
+        name=change.document.name,
+        services=sorted(change.document.policies),
+        revision=change.revision,
+        warnings=list(change.warnings),
+    )
+    return change.dry_run or Result(written, change.revision, created=change.before is None)
+
+
+async def rename(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest) -> Result[TenantView] | DryRun:
     """Change a tenant's display name."""
     name = _read_patch(body)
+    async with changing(sessions, tenant, request, "tenant.rename") as change:
+        request.precondition.require(change.revision)
+        change.document.name = change.document.name if name is None else name
+    return change.dry_run or Result(_changed(change), change.revision)
 
-    def change(document: StoredDocument) -> Sequence[ErrorItem]:
-        document.name = document.name if name is None else name
-        return ()
 
-    await change_tenant(
-        sessions,
-        tenant,
-        asked=asked,
-        action="tenant.rename",
-        change=change,
-        precondition=lambda _, revision: asked.if_match.require(revision),
+async def delete(sessions: Sessions, tenant: str, request: ChangeRequest) -> Result[None] | DryRun:
+    """Delete a tenant with all its policies."""
+    if request.caller.scope.covers(tenant):
+        request.caller.require_admin()
+    async with changing(sessions, tenant, request, "tenant.delete") as change:
+        if tenant == PLATFORM:
+            detail = "The platform tenant holds what applies to all tenants and cannot be deleted: empty its policies."
+            raise Problem(HTTPStatus.CONFLICT, "reserved-tenant", detail)
+        request.precondition.require(change.revision)
+        change.delete()
+    return change.dry_run or Result(None, change.revision)
+
+
+def _changed(change: Change) -> TenantView:
+    return TenantView(
+        tenant=change.tenant,
+        name=change.document.name,
+        services=sorted(change.document.policies),
+        revision=change.revision,
+        created_at=change.created_at,
     )
-    return await read(sessions, asked.caller.scope, tenant)
 
 
-def _shown(row: Tenant, *, with_policies: bool = False) -> ShownTenant:
-    return ShownTenant(
+def _view(row: Tenant, *, with_policies: bool = False) -> TenantView:
+    return TenantView(
         tenant=row.slug,
         name=row.document["name"],
         services=sorted(row.document["policies"]),
@@ -105,7 +142,7 @@ def _read_new(body: Any) -> tuple[str, str]:
     errors = unknown_fields(body, ("tenant", "name"))
     tenant, name = (body.get("tenant"), body.get("name", "")) if isinstance(body, dict) else ("", "")
     if not isinstance(tenant, str) or not is_slug(tenant):
-        errors.append(ErrorItem(code="tenant_invalid", pointer="/tenant", detail=WHAT_A_TENANT_IS))
+        errors.append(ErrorItem(code="tenant_invalid", pointer="/tenant", detail=TENANT_RULE))
     errors += name_errors(name)
     _raise_if_any(errors)
     return str(tenant), str(name)
@@ -118,25 +155,6 @@ def _read_patch(body: Any) -> str | None:
         errors += name_errors(name)
     _raise_if_any(errors)
     return name
-
-
-def unknown_fields(body: Any, known: tuple[str, ...]) -> list[ErrorItem]:
-    """What is wrong with a body as a whole."""
-    if not isinstance(body, dict):
-        return [ErrorItem(code="not_an_object", pointer="", detail="The body is a JSON object.")]
-    detail = f"There is no such field. The fields are {', '.join(known)}."
-    return [
-        ErrorItem(code="unknown_field", pointer=json_pointer(name), detail=detail) for name in body if name not in known
-    ]
-
-
-def name_errors(name: Any) -> list[ErrorItem]:
-    """What is wrong with a display name."""
-    # Printable is also what PostgreSQL and UTF-8 can hold.
-    if isinstance(name, str) and len(name) <= MAX_NAME_LENGTH and name.isprintable():
-        return []
-    detail = f"A name is a text of at most {MAX_NAME_LENGTH} printable characters."
-    return [ErrorItem(code="name_invalid", pointer="/name", detail=detail)]
 
 
 def _raise_if_any(errors: list[ErrorItem]) -> None:

@@ -44,7 +44,7 @@ CUT_EVERY_SECONDS = (1.0, 4.0)
 CUT_SECONDS = (0.0, 1.5)
 CONVERGED_WITHIN_SECONDS = 60.0
 MEBIBYTE = 2**20
-ASKED = ChangeRequest(Caller("soak"), Precondition("*"), is_confirmed=True)
+ASKED = ChangeRequest(Caller("soak"), Precondition("*"), confirmed=True)
 
 
 class Soak:

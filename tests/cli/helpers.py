@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Helpers for the tests of the command line."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Cli:
         self.environment = {"CORSPOLICY_URL": url, "CORSPOLICY_API_KEY": key or ""}
 
     def __call__(self, *arguments: str | Path, stdin: str | None = None) -> Result:
-        """Run a command; whatever it raises that is not for people fails the test."""
+        """Run a command; an exception that is not one of click's fails the test."""
         runner = CliRunner(env=self.environment)
         return runner.invoke(main, list(map(str, arguments)), input=stdin, catch_exceptions=False)
 
     def ok(self, *arguments: str | Path, stdin: str | None = None) -> str:
-        """Run a command that has to succeed; returns what it printed."""
+        """Run a command that must succeed; returns what it printed."""
         result = self(*arguments, stdin=stdin)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def json(self, *arguments: str | Path) -> Any:
-        """What a reading command prints for scripts."""
+        """What a command prints as JSON."""
         return json.loads(self.ok(*arguments, "--output", "json"))
 
     def start(self, printed: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
-        """Start a command in a process of its own, with all that it prints in a file."""
+        """Start a command in a process of its own, with its output in a file."""
         with printed.open("wb") as file:
             return subprocess.Popen(
                 [COMMAND, *map(str, arguments)],
@@ -50,7 +50,7 @@ class Cli:
             )
 
     def run(self, *arguments: str | Path, **environment: str) -> tuple[int, str, str]:
-        """Run a command in a process of its own: its exit code, and what it printed."""
+        """Run a command in a process of its own: its exit code, output and errors."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CORSPOLICY_")}
         done = subprocess.run(
             [COMMAND, *map(str, arguments)],
@@ -64,7 +64,7 @@ class Cli:
 
 
 def write(folder: Path, tenant: str, text: str) -> Path:
-    """Write the file of a tenant; `text` is what follows its name."""
+    """Write a tenant's file; `text` is what follows the tenant's slug."""
     path = folder / f"{tenant}.yaml"
     path.write_text(f"tenant: {tenant}\n{text}")
     return path

@@ -1,4 +1,4 @@
-"""What the command line says where the service is not as it should be: words for people, no traceback."""
+"""What the command line says when a call of the API fails: a readable message, no traceback."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def _error(cli: Cli, *arguments: str, **environment: str) -> str:
 
 
 def test_without_a_key(cli: Cli) -> None:
-    said = "Error: Set CORSPOLICY_API_KEY to an API key; `corspolicy keys create` makes the first one.\n"
+    said = "Error: CORSPOLICY_API_KEY is not set. `corspolicy keys create` creates the first API key.\n"
     assert _error(cli, "tenants", "list", CORSPOLICY_API_KEY="") == said
 
 
 @pytest.mark.parametrize("key", ["cpk_no_such", "no key", "Bearer x", "x" * 1000])
 def test_with_a_wrong_key(cli: Cli, key: str) -> None:
-    said = f"Error: {cli.url} does not know the key in CORSPOLICY_API_KEY: it is wrong, expired or revoked.\n"
+    said = f"Error: {cli.url} rejected the key in CORSPOLICY_API_KEY: it is wrong, expired or revoked.\n"
     assert Cli(cli.url, key)("tenants", "list").stderr == said
 
 
 @pytest.mark.parametrize("key", ["ключ", "a\nb"])
-def test_with_what_can_be_no_key(cli: Cli, key: str) -> None:
+def test_with_an_invalid_key(cli: Cli, key: str) -> None:
     assert "characters that no key has" in Cli(cli.url, key)("tenants", "list").stderr
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8700", "ftp://127.0.0.1", "http://[", "http://a b", "http://"])
-def test_with_what_is_no_url(url: str) -> None:
+def test_with_an_invalid_url(url: str) -> None:
     result = Cli(url, "key")("tenants", "list")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
@@ -54,8 +54,8 @@ def test_with_what_is_no_url(url: str) -> None:
 def test_where_nothing_listens(cli: Cli) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     said = _error(cli, "tenants", "list", CORSPOLICY_URL=url)
-    assert f"{url} can't be reached: " in said
-    assert "Is the service running, and CORSPOLICY_URL right?" in said
+    assert f"Can't reach {url}: " in said
+    assert "Check that the service runs, and CORSPOLICY_URL." in said
 
 
 def test_where_something_else_listens() -> None:
@@ -70,7 +70,7 @@ def test_where_something_else_listens() -> None:
 
 @contextmanager
 def _answering(answer: bytes) -> Iterator[str]:
-    """A listener that says the same to everybody; gives its URL."""
+    """A listener that responds the same to everyone; gives its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -95,27 +95,27 @@ def _answering(answer: bytes) -> Iterator[str]:
         ),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nno", "502 Bad Gateway"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", "404 Not Found"),
-        (b"no HTTP\r\n\r\n", "can't be reached"),
-        (b"", "can't be reached"),
+        (b"no HTTP\r\n\r\n", "Can't reach "),
+        (b"", "Can't reach "),
     ],
 )
-def test_answers_of_something_else(answer: bytes, said: str) -> None:
+def test_responses_of_something_else(answer: bytes, said: str) -> None:
     with _answering(answer) as url:
         result = Cli(url, "key")("fleet")
     assert result.exit_code == 1
     assert said in result.stderr
 
 
-def test_a_service_that_does_not_answer_in_time() -> None:
+def test_a_service_that_does_not_respond_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with Api(url, "key", httpx.Timeout(0.2)) as api, pytest.raises(Unreachable, match="did not answer in time"):
+        with Api(url, "key", httpx.Timeout(0.2)) as api, pytest.raises(Unreachable, match="did not respond in time"):
             api.get("/v1/tenants")
 
 
 @contextmanager
 def limited(new_database: Callable[[], str], per_second: str) -> Iterator[Cli]:
-    """The command line, with the key of a service that takes one request, and so many a second from then on."""
+    """The command line, with a key to a service that allows one request at once, and `per_second` after it."""
     with servers.redis() as redis_url:
         environment = {
             "CORSPOLICY_DATABASE_URL": new_database(), "CORSPOLICY_REDIS_URL": redis_url,
@@ -125,7 +125,7 @@ def limited(new_database: Callable[[], str], per_second: str) -> Iterator[Cli]:
             yield Cli(process.url, admin_key(environment["CORSPOLICY_DATABASE_URL"]))
 
 
-def test_a_key_that_sends_too_much_is_patient(new_database: Callable[[], str], folder: Path) -> None:
+def test_requests_beyond_the_rate_limit_are_retried(new_database: Callable[[], str], folder: Path) -> None:
     with limited(new_database, "1") as cli:
         for index in range(4):
             write(folder, f"t{index}", "policies: {}\n")
@@ -139,5 +139,5 @@ def test_retries_are_bounded(new_database: Callable[[], str], monkeypatch: pytes
     monkeypatch.setattr("policy_service.cli.shared.api.MAX_WAIT_SECONDS", 0.1)
     with limited(new_database, "0.01") as cli:
         cli.ok("fleet")
-        refused = cli("fleet")
-        assert (refused.exit_code, "Too Many Requests" in refused.stderr) == (1, True)
+        rejected = cli("fleet")
+        assert (rejected.exit_code, "Too Many Requests" in rejected.stderr) == (1, True)

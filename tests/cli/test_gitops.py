@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from policy_service.cli.commands.schema import SCHEMA
+from corspolicy.core.policy import SETTINGS
+from policy_service.cli.gitops.schema import SCHEMA
 from tests.cli.helpers import COMMAND, Cli, write
 from tests.service.helpers import FULL
 from tests.support import ROOT, Api
@@ -49,7 +50,7 @@ def test_a_tenant_is_created_changed_and_left_alone_each_in_one_request(
         '    + name: "Acme"',
         "    + default policy",
         "    + default allow_origins: https://a.example.com",
-        "1 to create, 0 to change, 0 to delete; 0 as they should be.",
+        "1 to create, 0 to change, 0 to delete; 0 unchanged.",
     ]
     assert "1 of 1 tenant applied." in cli.ok("apply", "-f", folder, "--yes", "--reason", "ticket 5 ❤")
     first = _revision(shared_api, tenant)
@@ -66,7 +67,7 @@ def test_a_tenant_is_created_changed_and_left_alone_each_in_one_request(
         "    + billing policy",
         "    + billing allow_origins: https://b.example.com (note: old, expires_at: 2099-01-31T12:00:00Z)",
         "    + default max_age: 300",
-        "0 to create, 1 to change, 0 to delete; 0 as they should be.",
+        "0 to create, 1 to change, 0 to delete; 0 unchanged.",
     ]
     cli.ok("apply", "-f", file, "--yes")
     changes = shared_api.http.get(f"/v1/tenants/{tenant}/changes").json()["items"]
@@ -76,7 +77,7 @@ def test_a_tenant_is_created_changed_and_left_alone_each_in_one_request(
     ]
 
 
-def test_an_entry_that_stays_keeps_its_id_and_what_is_no_longer_said_is_taken_away(
+def test_an_entry_that_stays_keeps_its_id_and_loses_what_its_file_no_longer_has(
     cli: Cli, shared_api: Api, folder: Path, tenant: str
 ) -> None:
     origin = "{pattern: https://a.example.com, note: why, expires_at: 2099-01-31T12:00:00Z}"
@@ -94,9 +95,7 @@ def test_an_entry_that_stays_keeps_its_id_and_what_is_no_longer_said_is_taken_aw
     assert cli("diff", "-f", folder).exit_code == 0
 
 
-def test_what_is_exported_differs_in_nothing_and_is_a_valid_file(
-    cli: Cli, shared_api: Api, folder: Path, tenant: str
-) -> None:
+def test_exported_files_are_valid_and_differ_in_nothing(cli: Cli, shared_api: Api, folder: Path, tenant: str) -> None:
     shared_api.http.post("/v1/tenants", json={"tenant": tenant, "name": "Ünï ❤"})
     shared_api.put_policy(tenant, FULL, "billing")
     cli.ok("export", "-f", folder)
@@ -110,7 +109,7 @@ def test_what_is_exported_differs_in_nothing_and_is_a_valid_file(
     assert {path.stem: path.read_text() for path in other.iterdir()} == exported
 
 
-def test_export_leaves_files_that_say_the_same_and_names_those_of_nobody(
+def test_export_keeps_equivalent_files_and_names_those_of_unknown_tenants(
     cli: Cli, shared_api: Api, folder: Path, tenant: str
 ) -> None:
     shared_api.http.post("/v1/tenants", json={"tenant": tenant})
@@ -119,7 +118,7 @@ def test_export_leaves_files_that_say_the_same_and_names_those_of_nobody(
     file.write_text(text)
     write(folder, "nobody-here", "policies: {}\n")
     result = cli("export", "-f", folder)
-    assert "tenants that the service does not have: nobody-here.yaml" in result.stderr
+    assert "Not touched, because the service has no such tenant: nobody-here.yaml." in result.stderr
     assert file.read_text() == text
     shared_api.allow(tenant, "https://a.example.com")
     cli.ok("export", "-f", folder)
@@ -146,7 +145,7 @@ def test_the_order_in_a_list_and_expired_entries_make_no_difference(
     assert cli("diff", "-f", folder).exit_code == 0
 
 
-def test_every_file_that_is_wrong_is_named_and_nothing_is_applied(
+def test_every_invalid_file_is_named_and_nothing_is_applied(
     cli: Cli, shared_api: Api, folder: Path, tenant: str
 ) -> None:
     write(folder, tenant, "policies: {}\n")
@@ -156,14 +155,12 @@ def test_every_file_that_is_wrong_is_named_and_nothing_is_applied(
         result = cli(*command, "-f", folder)
         assert result.exit_code == 1
         assert result.stderr.splitlines() == [
-            "Error: Nothing was compared: 4 problems in 2 files.",
+            "Error: 4 problems in 2 files; nothing was compared or changed.",
             f"  {folder}/bad.yaml:4: An origin has no path or trailing slash: it is scheme, host and port only.",
             "    try: https://a.example.com",
-            f"  {folder}/bad.yaml:5: There is no such setting. The settings are allow_origins, allow_methods, "
-            "allow_headers, expose_headers, allow_credentials, dangerously_allow_insecure_origins, "
-            "dangerously_allow_public_suffixes, max_age.",
-            f"  {folder}/worse.yaml:1: policies has the tenant's policies, by service or `default`; {{}} for none.",
-            f"  {folder}/worse.yaml:2: There is no such key: polices. The keys are tenant, name, policies.",
+            f"  {folder}/bad.yaml:5: Unknown setting. The settings are {', '.join(SETTINGS)}.",
+            f"  {folder}/worse.yaml:1: policies must map each service, or `default`, to its policy; {{}} for none.",
+            f"  {folder}/worse.yaml:2: Unknown key: polices. The keys are tenant, name, policies.",
         ]
     assert shared_api.http.get(f"/v1/tenants/{tenant}").status_code == 404
 
@@ -186,18 +183,18 @@ def test_only_tenants_that_are_named_are_deleted_and_only_without_a_file(
         assert (result.exit_code, said in result.stderr) == (1, True)
 
 
-def test_a_tenant_that_is_refused_does_not_keep_the_others(
+def test_a_tenant_that_is_rejected_does_not_stop_the_others(
     cli: Cli, shared_api: Api, folder: Path, tenant: str
 ) -> None:
     write(folder, tenant, "policies: {default: {allow_origins: [https://a.example.com]}}\n")
     cli.ok("apply", "-f", folder, "--yes")
     write(folder, tenant, "policies: {default: {}}\n")
     write(folder, f"{tenant}-2", "policies: {}\n")
-    refused = cli("apply", "-f", folder, "--yes")
-    assert refused.exit_code == 1
-    assert "1 of 2 tenants applied." in refused.stdout
-    assert f"{tenant}: Not done: it takes away more than half" in refused.stderr
-    assert "Refused, and left as it was: 1 tenant." in refused.stderr
+    rejected = cli("apply", "-f", folder, "--yes")
+    assert rejected.exit_code == 1
+    assert "1 of 2 tenants applied." in rejected.stdout
+    assert f"{tenant}: Rejected: this removes more than half" in rejected.stderr
+    assert "Rejected and left unchanged: 1 tenant." in rejected.stderr
     assert len(_whole(shared_api, tenant)["policies"]["default"]["allow_origins"]) == 1
     cli.ok("apply", "-f", folder, "--yes", "--confirm")
     assert _whole(shared_api, tenant)["policies"]["default"]["allow_origins"] == []
@@ -209,7 +206,7 @@ def test_the_plan_as_json(cli: Cli, folder: Path, tenant: str) -> None:
     assert result.exit_code == DIFFERENCES
     (step,) = json.loads(result.stdout)
     assert (step["action"], step["tenant"], step["revision"]) == ("create", tenant, None)
-    assert step["differences"][1] == {
+    assert step["edits"][1] == {
         "policy": "default", "setting": "allow_origins", "value": "https://a.example.com", "before": None, "after": {}
     }  # fmt: skip
 
@@ -220,7 +217,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_applied(
     write(folder, tenant, "policies: {}\n")
     code, output, errors = cli.run("apply", "-f", folder)
     assert code == 1
-    assert "pass --yes" in errors
+    assert "Not a terminal: pass --yes" in errors
     assert "\x1b" not in output + errors
     assert shared_api.http.get(f"/v1/tenants/{tenant}").status_code == 404
 
@@ -263,21 +260,21 @@ def test_a_key_that_may_only_read_plans_but_changes_nothing(
     reader = Cli(cli.url, cli.ok("keys", "create", "--role", "reader").strip())
     write(folder, tenant, "policies: {}\n")
     assert reader("diff", "-f", folder).exit_code == DIFFERENCES
-    refused = reader("apply", "-f", folder, "--yes")
-    assert refused.exit_code == 1
-    assert "0 of 1 tenant applied." in refused.stdout
+    rejected = reader("apply", "-f", folder, "--yes")
+    assert rejected.exit_code == 1
+    assert "0 of 1 tenant applied." in rejected.stdout
     assert shared_api.http.get(f"/v1/tenants/{tenant}").status_code == 404
 
 
 @pytest.mark.parametrize("arguments", [("diff",), ("diff", "--nope", "-f", "."), ("diff", "-f", "/nope"), ("nope",)])
-def test_a_wrong_call_is_an_error_and_no_difference(cli: Cli, arguments: tuple[str, ...]) -> None:
+def test_a_wrong_call_has_the_exit_code_of_an_error(cli: Cli, arguments: tuple[str, ...]) -> None:
     assert cli(*arguments).exit_code == 1
 
 
 def test_a_folder_without_files_of_tenants_is_an_error(cli: Cli, folder: Path) -> None:
     result = cli("diff", "-f", folder)
     assert result.exit_code == 1
-    assert "There are no files of tenants" in result.stderr
+    assert "No tenant files, such as acme.yaml, in " in result.stderr
 
 
 def test_the_published_schema_is_the_one_that_is_printed(cli: Cli) -> None:

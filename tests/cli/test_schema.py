@@ -7,14 +7,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from corspolicy.core.validation import FIELDS
-from policy_service.cli.commands.schema import SCHEMA
+from corspolicy.core.policy import SETTINGS
+from policy_service.cli.gitops.schema import SCHEMA
 from tests.service.helpers import FULL
 
 
 def test_it_is_a_schema_of_every_setting() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert SCHEMA["properties"]["policies"]["additionalProperties"]["properties"].keys() == set(FIELDS)
+    assert SCHEMA["properties"]["policies"]["additionalProperties"]["properties"].keys() == set(SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def _starlette_allows(middleware: CORSMiddleware, origin: str, method: str, head
 
 def _corspolicy_allows(found: Equivalent, origin: str, method: str, headers: list[str] | None) -> bool:
     checked = check(found.values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
-    assert checked.policy is not None, checked.problems
+    assert checked.policy is not None, checked.errors
     lines = [(b"origin", origin.encode())]
     if headers is not None:
         lines.append((b"access-control-request-method", method.encode()))

@@ -53,7 +53,7 @@ def test_two_thousand_tenants(cli: Cli, environment: dict[str, str], folder: Pat
         write(folder, f"t{index:04}", text)
     printed = tmp_path / "printed"
 
-    # Ctrl-C: the requests that are under way end, and the count is true.
+    # Ctrl-C: requests in flight are completed, and the count is right.
     process = cli.start(printed, "apply", "-f", folder, "--yes")
     wait_until(lambda: more_than(COUNT // 10), "a tenth is applied", 120)
     process.send_signal(signal.SIGINT)
@@ -61,7 +61,7 @@ def test_two_thousand_tenants(cli: Cli, environment: dict[str, str], folder: Pat
     done = count()
     assert done < COUNT
     assert printed.read_text().endswith(
-        f"\n{done:,} of 2,000 tenants applied.\nInterrupted. Run the same again: it goes on from there.\n"
+        f"\n{done:,} of 2,000 tenants applied.\nInterrupted. Run the command again to continue.\n"
     )
 
     # Killed: nothing is half-written.
@@ -70,7 +70,7 @@ def test_two_thousand_tenants(cli: Cli, environment: dict[str, str], folder: Pat
     process.kill()
     assert process.wait(60) == -signal.SIGKILL
 
-    # Run again to the end: each tenant was written once, whole.
+    # Run again to the end: each tenant was written once, entirely.
     output = cli.ok("apply", "-f", folder, "--yes")
     rest = re.search(r"([\d,]+) to create, 0 to change, 0 to delete", output)
     assert rest is not None
@@ -79,7 +79,7 @@ def test_two_thousand_tenants(cli: Cli, environment: dict[str, str], folder: Pat
     assert count() == COUNT
 
     # Again: nothing to do, and no revision made.
-    assert "0 to create, 0 to change, 0 to delete; 2,000 as they should be." in cli.ok("apply", "-f", folder, "--yes")
+    assert "0 to create, 0 to change, 0 to delete; 2,000 unchanged." in cli.ok("apply", "-f", folder, "--yes")
     assert count() == COUNT
 
     # One line changed: one revision.

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corspolicy.core.document import Document, UnreadableDocument
-from corspolicy.core.validation import FIELDS, MAX_REPORTED, Problem, check
+from corspolicy.core.policy import SETTINGS
+from corspolicy.core.validation import MAX_REPORTED, Finding, check
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from tests import vectors
 from tests.vectors import Vector
@@ -20,16 +21,16 @@ JSON = st.recursive(
 )
 
 
-def _expected(problem: Problem, case_item: dict[str, str]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {"code": problem.code, "pointer": problem.pointer}
-    return found | ({"suggestion": problem.suggestion} if "suggestion" in case_item else {})
+def _expected(finding: Finding, case_item: dict[str, str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {"code": finding.code, "pointer": finding.pointer}
+    return found | ({"suggestion": finding.suggestion} if "suggestion" in case_item else {})
 
 
 @pytest.mark.parametrize("case", CASES, ids=vectors.name_of)
 def test_policy(case: Vector) -> None:
     checked = check(case["policy"], to_ascii=to_ascii, is_public_suffix=is_public_suffix)
-    for found, expected in ((checked.problems, case["problems"]), (checked.warnings, case.get("warnings", []))):
-        assert [(problem.code, problem.pointer) for problem in found] == [
+    for found, expected in ((checked.errors, case["problems"]), (checked.warnings, case.get("warnings", []))):
+        assert [(finding.code, finding.pointer) for finding in found] == [
             (item["code"], item["pointer"]) for item in expected
         ]
         assert [_expected(*pair) for pair in zip(found, expected, strict=True)] == expected
@@ -39,10 +40,10 @@ def test_policy(case: Vector) -> None:
         assert {name: stored.get(name) for name in case.get("stored", {})} == case.get("stored", {})
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON) | JSON)
+@given(st.dictionaries(st.sampled_from(list(SETTINGS)) | st.text(max_size=5), JSON) | JSON)
 def test_any_values_are_judged_without_an_error(values: object) -> None:
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
-    assert (checked.policy is None) == bool(checked.problems)
+    assert (checked.policy is None) == bool(checked.errors)
     if checked.policy is not None:
         assert check(checked.policy.to_json()).policy == checked.policy
         document = Document("acme", 7, {"default": checked.policy})
@@ -74,8 +75,8 @@ def test_a_document_is_read_whole_or_not_at_all(data: bytes) -> None:
 def test_problems_and_warnings_are_bounded() -> None:
     checked = check({"allow_methods": [1] * 100_000})
     assert checked.policy is None
-    assert len(checked.problems) == MAX_REPORTED + 1
-    assert checked.problems[-1].code == "too_many_problems"
+    assert len(checked.errors) == MAX_REPORTED + 1
+    assert checked.errors[-1].code == "too_many_errors"
     covered = check({"allow_origins": ["https://*.b.com", *(f"https://a{index}.b.com" for index in range(500))]})
     assert covered.policy is not None
     assert len(covered.warnings) == MAX_REPORTED
@@ -83,11 +84,11 @@ def test_problems_and_warnings_are_bounded() -> None:
 
 def test_the_same_pattern_with_two_ends_is_refused() -> None:
     origins = ["https://a.com", {"pattern": "https://a.com", "expires_at": "2030-01-01T00:00:00Z"}]
-    assert [problem.code for problem in check({"allow_origins": origins}).problems] == ["origin_duplicate"]
+    assert [finding.code for finding in check({"allow_origins": origins}).errors] == ["origin_duplicate"]
 
 
 @pytest.mark.parametrize("parent", ["com", "github.io", "amazonaws.com", "windows.net", "unknown-tld"])
 def test_a_wildcard_over_names_of_strangers_is_refused_with_credentials(parent: str) -> None:
     values = {"allow_origins": [f"https://*.{parent}"], "allow_credentials": True}
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
-    assert [problem.code for problem in checked.problems] == ["origin_public_suffix"]
+    assert [finding.code for finding in checked.errors] == ["origin_public_suffix"]

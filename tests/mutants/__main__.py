@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tests.support import ROOT
 
 TIMEOUT_SECONDS = 300
-COPIED = ("client", "policy_service", "tests", "pyproject.toml")
+COPIED = ("client", "migrations", "policy_service", "tests", "pyproject.toml")
 FEED, CACHE, CONNECTION, FETCHER, LAST_GOOD = (
     f"client/src/corspolicy/sync/{name}.py" for name in ("feed", "cache", "connection", "fetcher", "last_known_good")
 )

@@ -36,7 +36,7 @@ def _is_asked(answer: httpx.Response) -> list[str]:
     """The details of the errors of a change that has to be confirmed."""
     body = problem(answer, 409, "confirmation-required")
     assert "confirm=true" in body["detail"]
-    assert {item["code"] for item in body["errors"]} == {"origins_refused"}
+    assert {item["code"] for item in body["errors"]} == {"origins_removed"}
     return [item["detail"] for item in body["errors"]]
 
 
@@ -63,7 +63,7 @@ def test_a_policy_that_loses_more_than_half_of_its_origins(
     tag = api.http.get(path).headers["etag"]
     (detail,) = _is_asked(_put(api, tenant, after))
     which = "its only origin" if len(before) == 1 else f"{lost} of its {len(before)} origins"
-    assert detail.startswith(f"Policy 'default' would refuse {which}: ")
+    assert detail.startswith(f"Policy 'default' would no longer allow {which}: ")
     assert api.http.get(path).headers["etag"] == tag
     confirmed = api.http.put(f"{path}/policies/default", json={"allow_origins": after}, headers=ANY, params=CONFIRM)
     assert confirmed.status_code == 200
@@ -93,7 +93,9 @@ def test_an_entry_beside_another_is_taken_back_just_so_and_the_last_one_not(api:
     path = f"/v1/tenants/{tenant}/policies/default/origins"
     first, second = (f"{path}/{api.allow(tenant, origin)['id']}" for origin in ORIGINS[:2])
     assert api.http.delete(first).status_code == 204
-    assert _is_asked(api.http.delete(second)) == [f"Policy 'default' would refuse its only origin: {ORIGINS[1]}."]
+    assert _is_asked(api.http.delete(second)) == [
+        f"Policy 'default' would no longer allow its only origin: {ORIGINS[1]}."
+    ]
     _is_asked(api.http.patch(second, json={"expires_at": PAST}, headers=ANY))
     assert api.http.delete(second, params=CONFIRM).status_code == 204
 
@@ -102,7 +104,7 @@ def test_a_policy_of_a_service_is_deleted_just_so_where_the_default_admits_as_ma
     tenant = _with(api, ORIGINS[:2], "billing")
     path = f"/v1/tenants/{tenant}/policies/billing"
     (detail,) = _is_asked(api.http.delete(path, headers=ANY))
-    assert detail.startswith("Policy 'billing' would refuse 2 of its 2 origins")
+    assert detail.startswith("Policy 'billing' would no longer allow 2 of its 2 origins")
     assert _put(api, tenant, ["https://*.example.com"]).status_code == 200
     assert api.http.delete(path, headers=ANY).status_code == 204
     _is_asked(api.http.delete(f"/v1/tenants/{tenant}/policies/default", headers=ANY))

@@ -82,10 +82,10 @@ def test_the_answer_shows_the_document_warnings_problems_and_the_difference(api:
     assert ([entry["pattern"] for entry in policy["allow_origins"]], policy["max_age"]) == ([B], 7200)
     assert [item["code"] for item in shown["warnings"]] == ["max_age_long"]
     assert [(item["code"], item["pointer"]) for item in shown["problems"]] == [
-        ("origins_refused", "/policies/default/allow_origins")
+        ("origins_removed", "/policies/default/allow_origins")
     ]
     assert [item["words"] for item in shown["difference"]] == [
-        f"{A} no longer admitted", f"{B} admitted", "max_age not sent → 7200",
+        f"{A} no longer allowed", f"{B} allowed", "max_age not sent → 7200",
     ]  # fmt: skip
 
 

@@ -61,24 +61,24 @@ def test_every_change_is_there_the_newest_first_with_what_it_did_in_words(api: A
     changes = _of(api, tenant)
     assert [(change["action"], _words(change)) for change in reversed(changes)] == [
         ("tenant.create", ["tenant created", "policy default added"]),
-        ("origin.add", [f"{A} admitted"]),
+        ("origin.add", [f"{A} allowed"]),
         ("origin.update", [f"{A}: expires never → 2099-01-01T00:00:00Z, note changed"]),
         (
             "policy.put",
-            [f"{A} no longer admitted", f"{B} admitted", "method PUT allowed", "credentials switched on",
+            [f"{A} no longer allowed", f"{B} allowed", "credentials switched on", "method PUT allowed",
              "max_age not sent → 600"],
         ),
         (
             "policy.put",
-            ["method PUT no longer allowed", "header x-a allowed", "header x-b exposed", "credentials switched off",
+            ["credentials switched off", "method PUT no longer allowed", "header x-a allowed", "header x-b exposed",
              "max_age 600 → 60"],
         ),
-        ("policy.put", ["policy billing added", f"billing: {A} admitted"]),
+        ("policy.put", ["policy billing added", f"billing: {A} allowed"]),
         ("tenant.rename", ["name “” → “Acme”"]),
-        ("policy.delete", ["policy billing removed", f"billing: {A} no longer admitted"]),
+        ("policy.delete", ["policy billing removed", f"billing: {A} no longer allowed"]),
         (
             "tenant.delete",
-            ["tenant deleted", "policy default removed", f"{B} no longer admitted", "header x-a no longer allowed",
+            ["tenant deleted", "policy default removed", f"{B} no longer allowed", "header x-a no longer allowed",
              "header x-b no longer exposed", "max_age 60 → not sent"],
         ),
     ]  # fmt: skip
@@ -112,9 +112,9 @@ def test_another_order_is_a_difference_and_the_same_again_is_no_change(api: Api)
     api.put_policy(tenant, {"allow_origins": [B, A]})
     changes = _of(api, tenant)
     assert len(changes) == 3
-    assert _words(changes[0]) == ["allow_origins in another order"]
+    assert _words(changes[0]) == ["allow_origins reordered"]
     api.put_policy(tenant, {"allow_origins": [A, "https://c.example.com", B]})
-    assert _words(_of(api, tenant)[0]) == ["https://c.example.com admitted"]
+    assert _words(_of(api, tenant)[0]) == ["https://c.example.com allowed"]
 
 
 def test_a_change_tells_who_when_for_whom_and_why(api: Api) -> None:

@@ -66,10 +66,10 @@ def test_an_answer_is_repeated_even_when_what_it_made_is_gone(service: Process, 
 
 def test_without_the_header_nothing_is_repeated_nor_kept(service: Process, api: Api) -> None:
     database_url = service.environment["CORSPOLICY_DATABASE_URL"]
-    before = rows(database_url, "SELECT count(*) FROM kept_answers")
+    before = rows(database_url, "SELECT count(*) FROM stored_responses")
     path = f"{path_of(api)}/origins"
     assert [api.http.post(path, json=ORIGIN).status_code for _ in range(2)] == [201, 200]
-    assert rows(database_url, "SELECT count(*) FROM kept_answers") == before
+    assert rows(database_url, "SELECT count(*) FROM stored_responses") == before
 
 
 def test_a_key_of_another_request_is_refused_and_nothing_is_done(service: Process, api: Api) -> None:
@@ -137,12 +137,12 @@ def test_the_secret_of_a_key_is_not_kept_and_not_repeated(service: Process, api:
     first = api.http.post("/v1/keys", json={"role": "reader"}, headers=headers)
     assert first.status_code == 201
     again = api.http.post("/v1/keys", json={"role": "reader"}, headers=headers)
-    problem(again, 409, "answer-not-kept")
+    problem(again, 409, "response-not-stored")
     assert again.headers["location"] == first.headers["location"]
     rotation = f"{again.headers['location']}/rotate"
     rotated = api.http.post(rotation, json={}, headers=_headers("r"))
-    problem(api.http.post(rotation, json={}, headers=_headers("r")), 409, "answer-not-kept")
-    everything = repr(rows(service.environment["CORSPOLICY_DATABASE_URL"], "SELECT * FROM kept_answers"))
+    problem(api.http.post(rotation, json={}, headers=_headers("r")), 409, "response-not-stored")
+    everything = repr(rows(service.environment["CORSPOLICY_DATABASE_URL"], "SELECT * FROM stored_responses"))
     for answer in (first, rotated):
         assert answer.json()["id"] in everything
         assert answer.json()["key"] not in everything
@@ -153,7 +153,7 @@ def test_an_answer_counts_for_a_day(service: Process, api: Api) -> None:
     first = api.http.post(path, json=ORIGIN, headers=headers)
 
     def grow_older(interval: str) -> None:
-        age = f"UPDATE kept_answers SET created_at = now() - interval '{interval}'"
+        age = f"UPDATE stored_responses SET created_at = now() - interval '{interval}'"
         execute(service.environment["CORSPOLICY_DATABASE_URL"], f"{age} WHERE idempotency_key = 'of the day before'")
 
     grow_older("23 hours 59 minutes")
@@ -166,13 +166,13 @@ def test_an_answer_counts_for_a_day(service: Process, api: Api) -> None:
 
 def test_what_is_kept_is_bounded(database_url: str, redis_url: str) -> None:
     insert = """
-    INSERT INTO kept_answers (actor, idempotency_key, fingerprint, status, headers, created_at)
+    INSERT INTO stored_responses (actor, idempotency_key, fingerprint, status, headers, created_at)
     SELECT 'key:' || actor, number, '', 201, '{}', now() - number * interval '1 second' - actor * interval '20 hours'
     FROM generate_series(0, 1) actor, generate_series(1, 20000) number
     """
     execute(database_url, insert)
     environment = {"CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
-    count = "SELECT actor, count(*), min(idempotency_key::int) FROM kept_answers GROUP BY actor ORDER BY actor"
+    count = "SELECT actor, count(*), min(idempotency_key::int) FROM stored_responses GROUP BY actor ORDER BY actor"
     with running("policy_service.app:create_app", environment):
         # Of one the newest, of the other those of the last 24 hours.
         wait_until(lambda: rows(database_url, count)[0][1] == 10_000, "what is too much is deleted")
@@ -184,14 +184,14 @@ def test_what_is_kept_is_bounded(database_url: str, redis_url: str) -> None:
 def test_a_change_and_its_answer_are_kept_together_or_not_at_all(database_url: str, redis_url: str) -> None:
     environment = {"CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
     admin = admin_key(database_url)
-    execute(database_url, "ALTER TABLE kept_answers ADD CONSTRAINT no_room CHECK (idempotency_key <> 'no room')")
+    execute(database_url, "ALTER TABLE stored_responses ADD CONSTRAINT no_room CHECK (idempotency_key <> 'no room')")
     with running("policy_service.app:create_app", environment) as process:
         api = Api(process.url, admin)
         with api.http:
             answer = api.http.post("/v1/tenants", json={"tenant": "acme"}, headers=_headers("no room"))
             problem(answer, 500, "internal-error")
             problem(api.http.get("/v1/tenants/acme"), 404, "unknown-tenant")
-            execute(database_url, "ALTER TABLE kept_answers DROP CONSTRAINT no_room")
+            execute(database_url, "ALTER TABLE stored_responses DROP CONSTRAINT no_room")
             again = api.http.post("/v1/tenants", json={"tenant": "acme"}, headers=_headers("no room"))
             assert again.status_code == 201
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from policy_service import migrate
 from policy_service.models import Base
 from tests.conftest import admin_key
 from tests.service.helpers import driver_url, execute, rows
+from tests.support import ROOT
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
 SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
@@ -27,6 +30,7 @@ SELECT table_name, column_name, data_type, is_nullable, column_default FROM info
 WHERE table_schema = 'public' ORDER BY 1, 2
 """
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+HEAD = str(ScriptDirectory(str(ROOT / "migrations")).get_current_head())
 BEFORE_HISTORY = "0003"
 EMPTY = {
     "allow_origins": [], "allow_credentials": False, "allow_methods": [], "allow_headers": [], "expose_headers": [],
@@ -62,6 +66,61 @@ def test_the_check_notices_a_schema_that_differs(database_url: str, change: str)
     execute(database_url, change)
     with pytest.raises(CommandError):
         migrate.check(driver_url(database_url))
+
+
+def _alembic(folder: Path, database_url: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Alembic's own command, as a developer does; the database is named in the environment only."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CORSPOLICY_")}
+    if database_url is not None:
+        environment["CORSPOLICY_DATABASE_URL"] = database_url
+    command = [str(Path(sys.executable).with_name("alembic")), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_alembic_works_in_a_checkout(database_url: str) -> None:
+    for arguments, shown in [
+        (("current",), f"{HEAD} (head)\n"),
+        (("downgrade", "base"), ""),
+        (("current",), ""),
+        (("upgrade", "head"), ""),
+        (("current",), f"{HEAD} (head)\n"),
+        (("check",), "No new upgrade operations detected.\n"),
+    ]:
+        done = _alembic(ROOT, database_url, *arguments)
+        assert (done.returncode, done.stdout) == (0, shown), done.stderr
+    migrate.check(driver_url(database_url))
+
+
+def test_alembic_writes_the_migration_to_what_the_models_say(database_url: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "alembic.ini", tmp_path)
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    execute(database_url, "ALTER TABLE changes DROP COLUMN difference")
+    done = _alembic(tmp_path, database_url, "revision", "--autogenerate", "-m", "add the difference")
+    assert done.returncode == 0, done.stderr
+    number = f"{int(HEAD) + 1:04}"
+    migration = tmp_path / "migrations" / "versions" / f"{number}_add_the_difference.py"
+    text = migration.read_text()
+    assert text.startswith('"""add the difference"""\n')
+    assert f'revision = "{number}"\ndown_revision = "{HEAD}"\n' in text
+    linter = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), str(migration)]
+    linted = subprocess.run(linter, capture_output=True, text=True, timeout=60)
+    assert linted.returncode == 0, linted.stdout + text
+    for command in (("upgrade", "head"), ("check",)):
+        done = _alembic(tmp_path, database_url, *command)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (None, "Set CORSPOLICY_DATABASE_URL, such as postgresql://"),
+        ("mysql://localhost/x", "CORSPOLICY_DATABASE_URL: a PostgreSQL URL starts with postgresql://"),
+    ],
+)
+def test_alembic_says_which_database_it_needs(url: str | None, said: str) -> None:
+    done = _alembic(ROOT, url, "current")
+    assert (done.returncode, "Traceback" in done.stderr) == (255, False)
+    assert said in done.stdout + done.stderr
 
 
 def test_the_platform_tenant_is_there_and_its_creation_waits_to_be_published(database_url: str) -> None:

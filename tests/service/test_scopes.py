@@ -220,7 +220,7 @@ def _state(service: Process) -> dict[str, Any]:
     """Everything that is stored, but what is noted on the way."""
     database_url = service.environment["CORSPOLICY_DATABASE_URL"]
     noted = "- 'last_used_at' - 'published_at' - 'position'"
-    tables = ("tenants", "changes", "api_keys", "hash_secret", "kept_answers")
+    tables = ("tenants", "changes", "api_keys", "hash_secret", "stored_responses")
     return {table: rows(database_url, f"SELECT to_jsonb(t) {noted} FROM {table} t ORDER BY 1") for table in tables}
 
 

@@ -44,7 +44,7 @@ def test_what_was_before_does_not_come_unless_it_is_asked_for(api: Api) -> None:
     with Following(api.http) as following:
         api.allow(tenant, B)
         (event,) = following.wait_for(tenant, 1)
-    assert event.change["difference"][0]["words"] == f"{B} admitted"
+    assert event.change["difference"][0]["words"] == f"{B} allowed"
 
 
 def test_a_stream_goes_on_where_it_was_left(api: Api) -> None:
@@ -57,7 +57,7 @@ def test_a_stream_goes_on_where_it_was_left(api: Api) -> None:
     for _ in range(2):
         with Following(api.http, event.id) as resumed:
             events = resumed.wait_for(tenant, 2)
-        assert [found.change["difference"][0]["words"] for found in events] == [f"{B} admitted", f"{C} admitted"]
+        assert [found.change["difference"][0]["words"] for found in events] == [f"{B} allowed", f"{C} allowed"]
 
 
 def test_a_change_that_took_an_early_revision_and_commits_late_is_not_missed(api: Api, service: Process) -> None:

@@ -39,7 +39,7 @@ def documents(case: Vector) -> tuple[Document | None, Document | None]:
         policies = {}
         for service, values in services.items():
             checked = check(values)
-            assert checked.policy is not None, checked.problems
+            assert checked.policy is not None, checked.errors
             policies[service] = checked.policy
         read[tenant] = Document(tenant, 1, MappingProxyType(policies))
     return read.get(case["tenant"]), read.get(PLATFORM)

@@ -55,7 +55,7 @@ def _document(tenant: str, services: Mapping[str, Any]) -> Document:
             raise ValueError(f'tenant {tenant}: write {{"default": {{"allow_origins": [...]}}}}, policies by service')
         checked = check(values)
         if checked.policy is None:
-            reasons = "; ".join(f"{problem.pointer}: {problem.message}" for problem in checked.problems)
+            reasons = "; ".join(f"{error.pointer}: {error.message}" for error in checked.errors)
             raise ValueError(f"policy {service} of tenant {tenant}: {reasons}")
         policies[service] = checked.policy
     return Document(tenant, 1, MappingProxyType(policies))

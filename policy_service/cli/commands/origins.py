@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from policy_service.cli.shared import propagation
-from policy_service.cli.shared.api import Api, Asked, Failure
+from policy_service.cli.shared.api import Api, WriteOptions
 from policy_service.cli.shared.arguments import FROM_NOW, confirm_option, reason_option, service_option, tenant_argument
 from policy_service.cli.shared.output import output_option, show
 from policy_service.cli.shared.propagation import wait_option
@@ -23,7 +23,7 @@ def origins() -> None:
 @service_option
 @output_option
 def list_origins(tenant: str, service: str, output: str) -> None:
-    """The origins that a policy admits."""
+    """List the origins that a policy allows."""
     with Api.from_environment() as api:
         items = list(api.items(_path(tenant, service)))
     columns = ("pattern", "note", "expires at", "created by", "id")
@@ -34,8 +34,8 @@ def list_origins(tenant: str, service: str, output: str) -> None:
 @tenant_argument
 @click.argument("patterns", nargs=-1, required=True, metavar="PATTERN...")
 @service_option
-@click.option("--note", help="Why it is there.")
-@click.option("--expires", type=FROM_NOW, help="When it stops to admit: 90m, 12h, 3d, 2w or a time.")
+@click.option("--note", help="Why it is allowed.")
+@click.option("--expires", type=FROM_NOW, help="When it expires: 90m, 12h, 3d, 2w or a time.")
 @reason_option
 @wait_option
 def add_origins(
@@ -47,13 +47,13 @@ def add_origins(
     reason: str | None,
     wait: int | None,
 ) -> None:
-    """Admit origins. One that is admitted already is no error, and never admitted for shorter."""
+    """Allow origins. Adding one that is allowed already is no error, and never makes it expire earlier."""
     with Api.from_environment() as api:
         for pattern in patterns:
             body = {"pattern": pattern, "note": note, "expires_at": expires}
-            added = api.call("POST", _path(tenant, service), body, asked=Asked(reason, wait=wait))
+            added = api.call("POST", _path(tenant, service), body, options=WriteOptions(reason, wait=wait))
             until = f" until {added['expires_at']}" if added["expires_at"] else ""
-            click.echo(f"{added['pattern']} is admitted by {tenant} ({service}){until}, revision {added['revision']}.")
+            click.echo(f"{added['pattern']} allowed by {tenant} ({service}){until}, revision {added['revision']}.")
             for warning in added["warnings"]:
                 click.echo(f"note: {warning['detail']}", err=True)
             propagation.show(added)
@@ -69,20 +69,20 @@ def add_origins(
 def remove_origins(
     tenant: str, names: Sequence[str], service: str, reason: str | None, confirm: bool, wait: int | None
 ) -> None:
-    """Take origins back, by their pattern or id."""
+    """Remove origins, by pattern or id."""
     with Api.from_environment() as api:
         path = _path(tenant, service)
-        found = {key: item for item in api.items(path) for key in (item["pattern"], item["id"])}
-        missing = [name for name in names if name not in found]
+        entries = {key: item for item in api.items(path) for key in (item["pattern"], item["id"])}
+        missing = [name for name in names if name not in entries]
         if missing:
-            raise Failure(
-                f"Nothing was changed: {tenant} ({service}) has no {', '.join(missing)}. "
-                f"`corspolicy origins list {tenant} --service {service}` shows what it has."
+            raise click.ClickException(
+                f"Nothing was changed: {tenant} ({service}) has no origin {', '.join(missing)}. "
+                f"`corspolicy origins list {tenant} --service {service}` lists its origins."
             )
-        for entry in {found[name]["id"]: found[name] for name in names}.values():
-            done = api.call("DELETE", f"{path}/{entry['id']}", asked=Asked(reason, confirm, wait))
-            click.echo(f"{entry['pattern']} is no longer admitted by {tenant} ({service}).")
-            propagation.show(done)
+        for entry in {entries[name]["id"]: entries[name] for name in names}.values():
+            removed = api.call("DELETE", f"{path}/{entry['id']}", options=WriteOptions(reason, confirm, wait))
+            click.echo(f"{entry['pattern']} removed from {tenant} ({service}).")
+            propagation.show(removed)
 
 
 def _path(tenant: str, service: str) -> str:

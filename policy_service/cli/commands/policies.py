@@ -8,23 +8,23 @@ import click
 
 from policy_service.cli.gitops import strict_yaml
 from policy_service.cli.gitops.files import policy_text
-from policy_service.cli.shared.api import Api, Asked, Failure, Refused, error_text
+from policy_service.cli.shared.api import Api, Rejected, WriteOptions, error_text
 from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
-from policy_service.cli.shared.output import echo_json, output_option, show
+from policy_service.cli.shared.output import counted, echo_json, output_option, show
 
 _service_argument = click.argument("service", default="default")
 
 
 @click.group()
 def policies() -> None:
-    """Policies of a tenant: list, show, put, delete."""
+    """A tenant's policies: list, show, put, delete."""
 
 
 @policies.command("list")
 @tenant_argument
 @output_option
 def list_policies(tenant: str, output: str) -> None:
-    """All policies of a tenant."""
+    """List all policies of a tenant."""
     with Api.from_environment() as api:
         items = api.get(f"/v1/tenants/{tenant}/policies")["items"]
     columns = ("service", "origins", "credentials", "methods", "headers", "max age")
@@ -44,13 +44,13 @@ def list_policies(tenant: str, output: str) -> None:
 @_service_argument
 @output_option
 def show_policy(tenant: str, service: str, output: str) -> None:
-    """One policy, in the form in which `put` takes it."""
+    """Show one policy, in the form that `put` reads."""
     with Api.from_environment() as api:
-        found = api.get(f"/v1/tenants/{tenant}/policies/{service}")
+        policy = api.get(f"/v1/tenants/{tenant}/policies/{service}")
     if output == "json":
-        echo_json(found)
+        echo_json(policy)
         return
-    click.echo(policy_text(found), nl=False)
+    click.echo(policy_text(policy), nl=False)
 
 
 @policies.command("put")
@@ -60,23 +60,23 @@ def show_policy(tenant: str, service: str, output: str) -> None:
 @reason_option
 @confirm_option
 def put_policy(tenant: str, service: str, file: IO[bytes], reason: str | None, confirm: bool) -> None:
-    """Write a policy whole, whatever is there now."""
+    """Write a policy, replacing the current one entirely."""
     read = strict_yaml.read(file.read())
     if read.defects:
         raise _invalid(file.name, [error_text({"detail": it.message}, f"{file.name}:{it.line}") for it in read.defects])
     with Api.from_environment() as api:
         try:
-            path, asked = f"/v1/tenants/{tenant}/policies/{service}", Asked(reason, confirm)
-            found = api.call("PUT", path, read.values, revision="*", asked=asked)
-        except Refused as error:
+            path, options = f"/v1/tenants/{tenant}/policies/{service}", WriteOptions(reason, confirm)
+            saved = api.call("PUT", path, read.values, revision="*", options=options)
+        except Rejected as error:
             if error.code != "invalid-policy":
                 raise
             places = [f"{file.name}:{read.line(item['pointer'])}" for item in error.errors]
             raise _invalid(file.name, list(map(error_text, error.errors, places))) from error
-    for warning in found["warnings"]:
+    for warning in saved["warnings"]:
         line = read.line(warning["pointer"])
         click.echo(f"{file.name}:{line}: note: {warning['detail']}", err=True)
-    click.echo(f"The policy {service} of {tenant} is written, revision {found['revision']}.")
+    click.echo(f"Policy {service} of {tenant} saved, revision {saved['revision']}.")
 
 
 @policies.command("delete")
@@ -86,16 +86,16 @@ def put_policy(tenant: str, service: str, file: IO[bytes], reason: str | None, c
 @reason_option
 @confirm_option
 def delete_policy(tenant: str, service: str, yes: bool, reason: str | None, confirm: bool) -> None:
-    """Delete a policy. Without one of its own, a service has the default one."""
+    """Delete a policy. The default policy then applies to its service."""
     path = f"/v1/tenants/{tenant}/policies/{service}"
     with Api.from_environment() as api:
-        found = api.get(path)
+        policy = api.get(path)
         if not yes:
-            count = len(found["allow_origins"])
-            click.confirm(f"Delete the policy {service} of {tenant} with its {count} origins?", abort=True)
-        api.call("DELETE", path, revision=found["revision"], asked=Asked(reason, confirm))
-    click.echo(f"The policy {service} of {tenant} is deleted.")
+            origins = counted(len(policy["allow_origins"]), "origin")
+            click.confirm(f"Delete policy {service} of {tenant} with its {origins}?", abort=True)
+        api.call("DELETE", path, revision=policy["revision"], options=WriteOptions(reason, confirm))
+    click.echo(f"Policy {service} of {tenant} deleted.")
 
 
-def _invalid(name: str, lines: list[str]) -> Failure:
-    return Failure("\n".join((f"Nothing was changed: {name} is no policy.", *lines)))
+def _invalid(name: str, lines: list[str]) -> click.ClickException:
+    return click.ClickException("\n".join((f"{name} is not a valid policy; nothing was changed.", *lines)))

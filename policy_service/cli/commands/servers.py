@@ -1,31 +1,15 @@
-"""`corspolicy up | serve | migrate`, and keys made in the database: what needs servers' settings, not an API."""
+"""`corspolicy up | serve | migrate`: what runs servers instead of calling the API."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
-import uvicorn
-from alembic.util import CommandError
-from pydantic import ValidationError
-from sqlalchemy.exc import ProgrammingError
 
-from policy_service import migrate
-from policy_service.auth.callers import Caller
-from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
-from policy_service.errors import Problem, message_of
-from policy_service.keys import service as keys
-from policy_service.keys.schemas import NewKey
-from policy_service.local.embedded import EmbeddedError
-from policy_service.local.up import up
-from policy_service.settings import Settings
+from policy_service.cli.shared.extras import extra
 
 
-@click.command("up")
+@click.command()
 @click.option("--demo", is_flag=True, help="Also run a demo API, and a page on another origin that calls it.")
 @click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65532), help="First of four ports.")
 @click.option(
@@ -33,75 +17,28 @@ from policy_service.settings import Settings
     default=Path(".corspolicy"),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where everything is kept.",
+    help="The folder for all data.",
 )
-def up_command(demo: bool, port: int, data_dir: Path) -> None:
+def up(demo: bool, port: int, data_dir: Path) -> None:
     """Run everything on this machine: PostgreSQL, Redis, the service."""
-    try:
-        up(port, data_dir, demo=demo)
-    except (EmbeddedError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except ValidationError as error:
-        raise _not_valid(error) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with extra("embedded", "`corspolicy up`"):
+        from policy_service.cli import server
+    server.run_everything(port, data_dir, demo=demo)
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65535))
 def serve(host: str, port: int) -> None:
-    """Serve the admin API and publish changes, or stand by to."""
-    _settings()
-    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port)
+    """Serve the admin API. One replica publishes changes; the others stand by to take over."""
+    with extra("server", "`corspolicy serve`"):
+        from policy_service.cli import server
+    server.serve(host, port)
 
 
-@click.command("migrate")
-def migrate_command() -> None:
+@click.command()
+def migrate() -> None:
     """Bring the database's schema up to date."""
-    with _database_errors():
-        migrate.upgrade(_settings().database_url)
-
-
-def create_key(values: Mapping[str, Any]) -> str:
-    """Make a key in the database itself, for which no key is needed."""
-    try:
-        new = NewKey.model_validate(values)
-        with _database_errors():
-            return asyncio.run(_create_key(_settings(), new))
-    except ValidationError as error:
-        raise click.ClickException("\n".join(map(message_of, error.errors()))) from error
-    except Problem as problem:
-        details = [problem.detail, *(item.detail for item in problem.errors)]
-        raise click.ClickException("\n".join(details)) from problem
-
-
-async def _create_key(settings: Settings, new: NewKey) -> str:
-    engine = create_engine(settings.database_url)
-    try:
-        caller = Caller("corspolicy keys create")
-        return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
-    finally:
-        await engine.dispose()
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    try:
-        yield
-    except ProgrammingError as error:
-        raise click.ClickException("the database is not up to date: run `corspolicy migrate` first") from error
-    except (*DATABASE_ERRORS, CommandError) as error:
-        raise click.ClickException(f"the database can't be used: {error}") from error
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        raise _not_valid(error) from error
-
-
-def _not_valid(error: ValidationError) -> click.ClickException:
-    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()]
-    return click.ClickException("settings are missing or not valid:\n" + "\n".join(lines))
+    with extra("server", "`corspolicy migrate`"):
+        from policy_service.cli import server
+    server.upgrade_database()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from policy_service.cli.shared.api import Api, Asked
+from policy_service.cli.shared.api import Api, WriteOptions
 from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
 from policy_service.cli.shared.output import echo_json, output_option, show, table
 
@@ -17,7 +17,7 @@ def tenants() -> None:
 @tenants.command("list")
 @output_option
 def list_tenants(output: str) -> None:
-    """All tenants."""
+    """List all tenants."""
     with Api.from_environment() as api:
         items = list(api.items("/v1/tenants"))
     columns = ("tenant", "name", "services", "revision", "created at")
@@ -28,27 +28,27 @@ def list_tenants(output: str) -> None:
 @tenant_argument
 @output_option
 def show_tenant(tenant: str, output: str) -> None:
-    """One tenant."""
+    """Show one tenant."""
     with Api.from_environment() as api:
-        found = api.get(f"/v1/tenants/{tenant}", include="policies")
+        item = api.get(f"/v1/tenants/{tenant}", include="policies")
     if output == "json":
-        echo_json(found)
+        echo_json(item)
         return
-    click.echo(f"{found['tenant']}  {found['name']}".rstrip())
-    click.echo(f"revision {found['revision']}, created at {found['created_at']}\n")
-    rows = [(service, len(policy["allow_origins"])) for service, policy in sorted(found["policies"].items())]
+    click.echo(f"{item['tenant']}  {item['name']}".rstrip())
+    click.echo(f"revision {item['revision']}, created at {item['created_at']}\n")
+    rows = [(service, len(policy["allow_origins"])) for service, policy in sorted(item["policies"].items())]
     click.echo(table(("service", "origins"), rows))
 
 
 @tenants.command("create")
 @click.argument("tenant")
-@click.option("--name", default="", help="The name that people know it by.")
+@click.option("--name", default="", help="Its display name.")
 @reason_option
 def create_tenant(tenant: str, name: str, reason: str | None) -> None:
-    """Create a tenant. Its default policy admits nobody until an origin is added."""
+    """Create a tenant. Its default policy allows no origin until you add one."""
     with Api.from_environment() as api:
-        made = api.call("POST", "/v1/tenants", {"tenant": tenant, "name": name}, asked=Asked(reason))
-    click.echo(f"{made['tenant']} created, revision {made['revision']}.")
+        created = api.call("POST", "/v1/tenants", {"tenant": tenant, "name": name}, options=WriteOptions(reason))
+    click.echo(f"{created['tenant']} created, revision {created['revision']}.")
 
 
 @tenants.command("delete")
@@ -59,9 +59,9 @@ def create_tenant(tenant: str, name: str, reason: str | None) -> None:
 def delete_tenant(tenant: str, yes: bool, reason: str | None, confirm: bool) -> None:
     """Delete a tenant and all its policies."""
     with Api.from_environment() as api:
-        found = api.get(f"/v1/tenants/{tenant}")
+        item = api.get(f"/v1/tenants/{tenant}")
         if not yes:
-            services = ", ".join(found["services"]) or "none"
+            services = ", ".join(item["services"]) or "none"
             click.confirm(f"Delete {tenant} and its policies ({services})?", abort=True)
-        api.call("DELETE", f"/v1/tenants/{tenant}", revision=found["revision"], asked=Asked(reason, confirm))
+        api.call("DELETE", f"/v1/tenants/{tenant}", revision=item["revision"], options=WriteOptions(reason, confirm))
     click.echo(f"{tenant} deleted.")

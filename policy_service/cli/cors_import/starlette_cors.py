@@ -12,7 +12,8 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from corspolicy.core.origins import ANY, InvalidOrigin, Origin, OriginPattern
-from corspolicy.core.validation import MAX_AGE_LIMIT, check
+from corspolicy.core.policy import MAX_AGE_LIMIT
+from corspolicy.core.validation import check
 from policy_service.cli.cors_import.regexes import Untranslatable, translate
 from policy_service.documents.domains import is_public_suffix, to_ascii
 
@@ -123,7 +124,7 @@ def _why(origin: str) -> str:
 
 def _flags(found: Equivalent) -> None:
     checked = check(found.values, is_public_suffix=is_public_suffix)
-    for flag in {_FLAG_OF_CODE[it.code] for it in checked.problems if it.code in _FLAG_OF_CODE}:
+    for flag in {_FLAG_OF_CODE[it.code] for it in checked.errors if it.code in _FLAG_OF_CODE}:
         found.values[flag] = True
         found.notes.append(f"{flag} is set, as the application allows it: see whether it has to.")
 
@@ -165,11 +166,11 @@ def _take(found: Equivalent, setting: str, names: list[str]) -> None:
         if checked.policy is not None:
             kept.append(name)
             continue
-        problem = checked.problems[0]
-        if problem.code in ("header_response_only", "header_request_only"):
-            found.refusals.append(f"{setting}: {problem.message} Take it out.")
+        error = checked.errors[0]
+        if error.code in ("header_response_only", "header_request_only"):
+            found.refusals.append(f"{setting}: {error.message} Take it out.")
         else:
-            found.notes.append(f"{setting}: {name!r} is left out, as it does nothing. {problem.message}")
+            found.notes.append(f"{setting}: {name!r} is left out, as it does nothing. {error.message}")
     if kept:
         found.values[setting] = kept
 

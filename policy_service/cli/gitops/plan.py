@@ -1,4 +1,4 @@
-"""What has to change so that the service has what the files say."""
+"""What has to change to make the service match the files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+import click
+
 from corspolicy.core.document import PLATFORM
 from policy_service.cli.gitops.files import PolicyValues, Tenant, TenantFile, stored
-from policy_service.cli.shared.api import Api, Failure
+from policy_service.cli.shared.api import Api
 
 PAGE = 200
 _SIGNS = {"create": "+", "change": "~", "delete": "-"}
@@ -24,8 +26,8 @@ class Current(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One value that is added, changed or removed. `value` is what an entry of a list is about."""
+class PlannedEdit:
+    """One value to add, change or remove. `value` names the entry in a list."""
 
     policy: str | None
     setting: str | None
@@ -36,21 +38,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one tenant, in one request."""
+    """The change of one tenant, made by one request."""
 
     action: Literal["create", "change", "delete"]
     tenant: str
     revision: int | None
     wanted: Tenant | None
-    differences: list[Difference]
+    edits: list[PlannedEdit]
 
     def to_json(self) -> dict[str, Any]:
         """The step for scripts."""
-        found = [asdict(difference) for difference in self.differences]
-        return {"action": self.action, "tenant": self.tenant, "revision": self.revision, "differences": found}
+        found = [asdict(edit) for edit in self.edits]
+        return {"action": self.action, "tenant": self.tenant, "revision": self.revision, "edits": found}
 
     def body(self) -> dict[str, Any]:
-        """The whole tenant, as PUT takes it."""
+        """The entire tenant, as the body of PUT."""
         assert self.wanted is not None
         policies = {service: _whole(values) for service, values in self.wanted.policies.items()}
         return {"name": self.wanted.name, "policies": policies}
@@ -58,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that differs, and the tenants that no file speaks of."""
+    """All steps, and the tenants without a file."""
 
     steps: list[Step]
     unchanged: int
@@ -66,22 +68,22 @@ class Plan:
 
 
 def current(api: Api) -> dict[str, Current]:
-    """All tenants as the service has them."""
+    """All tenants as the service has them. Raises click.ClickException."""
     return {item["tenant"]: _current(item) for item in api.items("/v1/tenants", include="policies", limit=PAGE)}
 
 
 def current_tenant(api: Api, slug: str) -> Current:
-    """One tenant as the service has it."""
+    """One tenant as the service has it. Raises click.ClickException."""
     return _current(api.get(f"/v1/tenants/{slug}", include="policies"))
 
 
 def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Iterable[str]) -> Plan:
-    """Hold the files against the service. Raises Failure for what can't be pruned."""
+    """Compare the files with the service. Raises click.ClickException for a tenant that can't be pruned."""
     wanted = {file.slug: file.tenant for file in files}
     steps = []
     for slug, tenant in sorted(wanted.items()):
         there = tenants.get(slug)
-        found = differences(None if there is None else there.tenant, tenant)
+        found = edits(None if there is None else there.tenant, tenant)
         if there is None:
             steps.append(Step("create", slug, None, tenant, found))
         elif found:
@@ -90,9 +92,9 @@ def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Ite
     for slug in sorted(set(prune)):
         if slug == PLATFORM or slug in wanted:
             why = "can't be deleted" if slug == PLATFORM else "has a file"
-            raise Failure(f"--prune {slug}: that tenant {why}.")
+            raise click.ClickException(f"--prune {slug}: that tenant {why}.")
         if slug in tenants:
-            gone = differences(tenants[slug].tenant, None)
+            gone = edits(tenants[slug].tenant, None)
             steps.append(Step("delete", slug, tenants[slug].revision, None, gone))
     pruned = {step.tenant for step in steps}
     without_file = sorted(slug for slug in tenants if slug not in wanted and slug not in pruned)
@@ -100,11 +102,11 @@ def plan(files: Sequence[TenantFile], tenants: Mapping[str, Current], prune: Ite
 
 
 def lines(step: Step) -> list[tuple[str, str]]:
-    """The step for people, line by line, each with the sign that it has."""
+    """The step as text, line by line, each with its sign."""
     sign = _SIGNS[step.action]
     return [
         (sign, f"{sign} {step.tenant}"),
-        *((mark, f"    {mark} {text}") for mark, text in map(_line, step.differences)),
+        *((mark, f"    {mark} {text}") for mark, text in map(_line, step.edits)),
     ]
 
 
@@ -120,12 +122,14 @@ def _current(item: Mapping[str, Any]) -> Current:
             policies[service] = stored(values)
         except ValueError as error:
             hint = "If the service is newer than this command, upgrade the command."
-            raise Failure(f"The policy {service} of {item['tenant']} can't be read: {error} {hint}") from error
+            raise click.ClickException(
+                f"The policy {service} of {item['tenant']} can't be read: {error} {hint}"
+            ) from error
     return Current(Tenant(item["name"], policies), item["revision"])
 
 
 def _whole(values: PolicyValues) -> PolicyValues:
-    # Said of every entry: where nothing is said of a note, the service keeps the one that it has.
+    # Explicit in every entry: where a note is missing, the service keeps the one that it has.
     entries = [_fields(entry) for entry in values.get("allow_origins", ())]
     return {**values, "allow_origins": [{"note": None, "expires_at": None, **entry} for entry in entries]}
 
@@ -134,19 +138,19 @@ def _fields(entry: str | PolicyValues) -> PolicyValues:
     return {"pattern": entry} if isinstance(entry, str) else dict(entry)
 
 
-def differences(before: Tenant | None, after: Tenant | None) -> list[Difference]:
-    """In what two states of a tenant differ; None where there is no such tenant."""
+def edits(before: Tenant | None, after: Tenant | None) -> list[PlannedEdit]:
+    """What to edit in a tenant to get from one state to another; None means that there is no such tenant."""
     old, new = before or Tenant("", {}), after or Tenant("", {})
-    found = [] if old.name == new.name else [Difference(None, "name", None, old.name or None, new.name or None)]
+    found = [] if old.name == new.name else [PlannedEdit(None, "name", None, old.name or None, new.name or None)]
     for service in sorted(old.policies.keys() | new.policies.keys()):
         was, will = old.policies.get(service), new.policies.get(service)
         if was is None or will is None:
-            found.append(Difference(service, None, None, None if was is None else {}, None if will is None else {}))
-        found += _policy_differences(service, was or {}, will or {})
+            found.append(PlannedEdit(service, None, None, None if was is None else {}, None if will is None else {}))
+        found += _policy_edits(service, was or {}, will or {})
     return found
 
 
-def _policy_differences(service: str, old: PolicyValues, new: PolicyValues) -> list[Difference]:
+def _policy_edits(service: str, old: PolicyValues, new: PolicyValues) -> list[PlannedEdit]:
     found = []
     for setting in sorted(old.keys() | new.keys()):
         was, will = old.get(setting), new.get(setting)
@@ -155,9 +159,9 @@ def _policy_differences(service: str, old: PolicyValues, new: PolicyValues) -> l
             for value in sorted(entries[0].keys() | entries[1].keys()):
                 pair = entries[0].get(value), entries[1].get(value)
                 if pair[0] != pair[1]:
-                    found.append(Difference(service, setting, value, *pair))
+                    found.append(PlannedEdit(service, setting, value, *pair))
         elif was != will:
-            found.append(Difference(service, setting, None, was, will))
+            found.append(PlannedEdit(service, setting, None, was, will))
     return found
 
 
@@ -165,25 +169,25 @@ def _by_value(entries: Sequence[str | PolicyValues]) -> dict[str, PolicyValues]:
     return {fields.pop("pattern"): fields for fields in map(_fields, entries)}
 
 
-def _line(difference: Difference) -> tuple[str, str]:
-    before, after = difference.before, difference.after
+def _line(edit: PlannedEdit) -> tuple[str, str]:
+    before, after = edit.before, edit.after
     sign = "+" if before is None else "-" if after is None else "~"
-    place = " ".join(filter(None, (difference.policy, difference.setting)))
-    if difference.setting is None:
+    place = " ".join(filter(None, (edit.policy, edit.setting)))
+    if edit.setting is None:
         return sign, f"{place} policy"
-    if difference.value is not None:
+    if edit.value is not None:
         details = [
-            f"{name}: {_shown(before, name)} → {_shown(after, name)}"
+            f"{name}: {_text_of(before, name)} → {_text_of(after, name)}"
             if sign == "~"
-            else f"{name}: {_shown(after, name)}"
+            else f"{name}: {_text_of(after, name)}"
             for name in ("note", "expires_at")
             if (before or {}).get(name) != (after or {}).get(name) and sign != "-"
         ]
-        return sign, f"{place}: {difference.value}" + (f" ({', '.join(details)})" if details else "")
+        return sign, f"{place}: {edit.value}" + (f" ({', '.join(details)})" if details else "")
     values = [json.dumps(value, ensure_ascii=False) for value in (before, after) if value is not None]
     return sign, f"{place}: {' → '.join(values)}"
 
 
-def _shown(fields: Mapping[str, Any] | None, name: str) -> str:
+def _text_of(fields: Mapping[str, Any] | None, name: str) -> str:
     value = (fields or {}).get(name)
     return "none" if value is None else str(value)

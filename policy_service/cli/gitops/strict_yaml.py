@@ -1,7 +1,7 @@
-"""YAML read strictly, with the line of every value, and without the traps that the format has.
+"""A strict YAML reader that knows the line of every value and avoids the traps of the format.
 
-What some readers of YAML take for one thing and some for another is refused instead of guessed at: `no` and `on`, keys
-that stand twice, anchors, tags. All that stands unquoted is text but for true, false, null and decimal numbers.
+Whatever YAML readers disagree on is rejected: `no` and `on`, duplicate keys, anchors, tags. An unquoted value is a
+string, except for true, false, null and decimal integers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from corspolicy.core.validation import json_pointer
 
 MAX_DEPTH = 20
 
-# The C parser, where the wheel has it: ten times as fast.
+# The C parser, where PyYAML was built with it, is ten times as fast.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
@@ -33,14 +33,14 @@ class Defect(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The values of a file; the line of each, by JSON pointer; what is wrong with how they are written."""
+    """The values of a file; the line of each, by JSON pointer; the defects of its syntax."""
 
     values: Any
     lines: dict[str, int]
     defects: list[Defect]
 
     def line(self, pointer: str) -> int:
-        """The line of a value, or of what it is missing from."""
+        """The line of a value, or of what lacks it."""
         while pointer and pointer not in self.lines:
             pointer = pointer.rpartition("/")[0]
         return self.lines.get(pointer, 1)
@@ -52,12 +52,12 @@ class _Unreadable(Exception):
 
 
 def is_ambiguous(text: str) -> bool:
-    """Whether some readers of YAML take that text for true or false, unless it is quoted."""
+    """Whether some YAML readers read that string, unquoted, as true or false."""
     return text.lower() in _AMBIGUOUS
 
 
 def read(data: bytes) -> Read:
-    """Read a file of one YAML document."""
+    """Read the content of a file, which must be one YAML document."""
     reader = _Reader(data)
     try:
         values = reader.read()
@@ -65,13 +65,13 @@ def read(data: bytes) -> Read:
         return Read(None, {}, [*reader.defects, error.defect])
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return Read(None, {}, [Defect(line, "This is not UTF-8.")])
+        return Read(None, {}, [Defect(line, "Not valid UTF-8.")])
     except yaml.MarkedYAMLError as error:
         line = 1 if error.problem_mark is None else error.problem_mark.line + 1
         message = " ".join(filter(None, (error.context, error.problem)))
-        return Read(None, {}, [*reader.defects, Defect(line, f"This is not YAML: {message}.")])
+        return Read(None, {}, [*reader.defects, Defect(line, f"Not valid YAML: {message}.")])
     except yaml.YAMLError as error:
-        return Read(None, {}, [*reader.defects, Defect(1, f"This is not YAML: {' '.join(str(error).split())}.")])
+        return Read(None, {}, [*reader.defects, Defect(1, f"Not valid YAML: {' '.join(str(error).split())}.")])
     return Read(values, reader.lines, reader.defects)
 
 
@@ -83,7 +83,7 @@ class _Reader:
         self.defects: list[Defect] = []
 
     def read(self) -> Any:
-        # Event by event: what composes whole documents recurses as deep as the file asks for.
+        # Event by event: PyYAML's own composer recurses as deep as the file is nested.
         self._events = yaml.parse(self._data.decode("utf-8-sig"), Loader=_LOADER)
         next(self._events)
         if isinstance(next(self._events), yaml.StreamEndEvent):
@@ -92,20 +92,20 @@ class _Reader:
         next(self._events)
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise _Unreadable(_line(after), "A second document begins here: a file has one.")
+            raise _Unreadable(_line(after), "A second document begins here: a file must have only one.")
         return values
 
     def _value(self, event: Any, pointer: str, depth: int) -> Any:
         self.lines.setdefault(pointer, _line(event))
         if depth > MAX_DEPTH:
-            raise _Unreadable(_line(event), f"This is nested deeper than {MAX_DEPTH} levels.")
+            raise _Unreadable(_line(event), f"Nested deeper than {MAX_DEPTH} levels.")
         if isinstance(event, yaml.AliasEvent):
-            self._defect(event, "Aliases are not read: write the value out.")
+            self._defect(event, "Aliases are not supported: repeat the value.")
             return None
         if event.anchor is not None:
-            self._defect(event, "Anchors are not read: write the value out wherever it is meant.")
+            self._defect(event, "Anchors are not supported: repeat the value wherever it is needed.")
         if event.tag is not None:
-            self._defect(event, f"Tags such as {event.tag} are not read: leave it out.")
+            self._defect(event, f"Tags such as {event.tag} are not supported: remove it.")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -115,14 +115,14 @@ class _Reader:
     def _mapping(self, pointer: str, depth: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for event in self._until_end():
-            # Keys are text, whatever they look like.
+            # Keys are strings, whatever they look like.
             key = event.value if isinstance(event, yaml.ScalarEvent) else None
             if not isinstance(key, str):
-                raise _Unreadable(_line(event), "A key is a plain text.")
+                raise _Unreadable(_line(event), "A key must be a string.")
             self._scalar(event)
             place = pointer + json_pointer(key)
             if key in values:
-                self._defect(event, f"{key} stands twice here, first in line {self.lines[place]}: keep one of the two.")
+                self._defect(event, f"Duplicate key {key}, first in line {self.lines[place]}: remove one of the two.")
                 place = f"{place}//{_line(event)}"
             self.lines[place] = _line(event)
             value = self._value(next(self._events), place, depth + 1)
@@ -143,7 +143,7 @@ class _Reader:
             flag = text.lower() in _YES
             meant = "true" if flag else "false"
             self._defect(
-                event, f"Some readers of YAML take {text} for {meant}, some for a text: write {meant}, or quote it."
+                event, f"Some YAML readers read {text} as {meant}, some as a string: write {meant}, or quote it."
             )
             return flag
         if text.lower() in _CONSTANTS:

@@ -1,4 +1,4 @@
-"""What commands take alike: tenants, with completion by the service; services; times."""
+"""Arguments and options that commands share: tenants, with completion; services; times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 import httpx
 from click.shell_completion import CompletionItem
 
-from policy_service.cli.shared.api import Api, Failure
+from policy_service.cli.shared.api import Api, ApiError
 
 _COMPLETION_TIMEOUT = httpx.Timeout(1.0)
 _MAX_COMPLETIONS = 100
@@ -20,34 +20,32 @@ _PERIOD = re.compile(r"([1-9]\d{0,3})([mhdw])", re.ASCII)
 
 
 def _complete_tenant(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    found = []
+    completions: list[CompletionItem] = []
     try:
         with Api.from_environment(_COMPLETION_TIMEOUT) as api:
             for item in api.items("/v1/tenants"):
                 if item["tenant"].startswith(incomplete):
-                    found.append(CompletionItem(item["tenant"], help=item["name"] or None))
-                if len(found) == _MAX_COMPLETIONS or item["tenant"] > incomplete + "~":
+                    completions.append(CompletionItem(item["tenant"], help=item["name"] or None))
+                if len(completions) == _MAX_COMPLETIONS or item["tenant"] > incomplete + "~":
                     break
-    except Failure:
+    except ApiError:
         return []
-    return found
+    return completions
 
 
 tenant_argument = click.argument("tenant", shell_complete=_complete_tenant)
 optional_tenant_argument = click.argument("tenant", required=False, shell_complete=_complete_tenant)
 tenant_option = partial(click.option, "--tenant", shell_complete=_complete_tenant)
 service_option = click.option(
-    "--service", default="default", show_default=True, help="The service whose policy is meant, or `default`."
+    "--service", default="default", show_default=True, help="The service that the policy is for, or `default`."
 )
-reason_option = click.option("--reason", help="Why, for the history.")
-confirm_option = click.option(
-    "--confirm", is_flag=True, help="Do it even if it takes away more than half of a policy's origins."
-)
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+reason_option = click.option("--reason", help="The reason, for the history.")
+confirm_option = click.option("--confirm", is_flag=True, help="Confirm removing more than half of a policy's origins.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
-class Moment(click.ParamType[str]):
-    """A time in RFC 3339 form, or a period such as `3d`, from now or until now; gives the former."""
+class Timestamp(click.ParamType[str]):
+    """A timestamp in the form of RFC 3339, or a period such as `3d` before or after now; gives a timestamp."""
 
     name = "time"
 
@@ -57,18 +55,18 @@ class Moment(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         period = _PERIOD.fullmatch(value)
         if period is not None:
-            instant = datetime.now(UTC) + self._sign * timedelta(**{_UNITS[period[2]]: int(period[1])})
-            return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
-        time = None
+            time = datetime.now(UTC) + self._sign * timedelta(**{_UNITS[period[2]]: int(period[1])})
+            return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+        given = None
         with suppress(ValueError):
-            time = datetime.fromisoformat(value)
-        if time is None or time.tzinfo is None:
+            given = datetime.fromisoformat(value)
+        if given is None or given.tzinfo is None:
             what = "neither a period such as 90m, 12h, 3d or 2w nor a time such as 2099-01-31T12:00:00Z"
             self.fail(f"{value!r} is {what}.", param, ctx)
-        return time.isoformat().replace("+00:00", "Z")
+        return given.isoformat().replace("+00:00", "Z")
 
 
-FROM_NOW, UNTIL_NOW = Moment(1), Moment(-1)
+FROM_NOW, BEFORE_NOW = Timestamp(1), Timestamp(-1)
 
 
 class Period(click.ParamType[int]):
@@ -79,5 +77,5 @@ class Period(click.ParamType[int]):
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         period = None if isinstance(value, int) else _PERIOD.fullmatch(value)
         if period is None:
-            self.fail(f"{value!r} is no period such as 90m, 12h, 3d or 2w.", param, ctx)
+            self.fail(f"{value!r} is not a period such as 90m, 12h, 3d or 2w.", param, ctx)
         return int(timedelta(**{_UNITS[period[2]]: int(period[1])}).total_seconds())

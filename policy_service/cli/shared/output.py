@@ -1,4 +1,4 @@
-"""What the reading commands print: tables for people, JSON for scripts."""
+"""Output: tables for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ output_option = click.option(
 
 
 def show(output: str, data: Any, headings: Sequence[str], row: Callable[[Any], Sequence[object]]) -> None:
-    """Print a list as JSON, as it is, or as a table: `row` gives the cells of an item."""
+    """Print a list, as JSON or as a table: `row` gives the cells of an item."""
     if output == "json":
         echo_json(data)
     else:
@@ -32,7 +32,7 @@ def echo_json(data: Any) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns under headings, as wide as their content."""
+    """A table as text: columns under headings, as wide as their content."""
     lines = [[heading.upper() for heading in headings], *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -49,5 +49,10 @@ def _cell(value: object) -> str:
 
 
 def plain(text: str) -> str:
-    """The text with everything escaped that could move a terminal's cursor or hide something."""
+    """The text with everything escaped that could control a terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as `2,000 tenants`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

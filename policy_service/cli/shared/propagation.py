@@ -1,4 +1,4 @@
-"""Waiting until a change is applied everywhere, and saying how far it has come."""
+"""Waiting until a change is applied everywhere, and reporting how far it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from policy_service.cli.shared.api import Failure
 from policy_service.cli.shared.output import plain
 
 wait_option = click.option(
@@ -15,24 +14,24 @@ wait_option = click.option(
 )
 
 
-def show(answer: Mapping[str, Any] | None) -> None:
-    """Say who applies the change, if it was waited for. Raises Failure where not all do."""
-    found = (answer or {}).get("propagation")
-    if found is None:
+def show(response: Mapping[str, Any] | None) -> None:
+    """Report which processes apply a change, if it was waited for. Raises click.ClickException if not all do."""
+    report = (response or {}).get("propagation")
+    if report is None:
         return
-    cached = found["preflights_cached_until"]
+    cached = report["preflights_cached_until"]
     if cached is not None:
         last = max(filter(None, cached.values()))
-        click.echo(f"Browsers may go by preflights that they have cached until {last} at the latest.", err=True)
-    if found["complete"]:
-        click.echo(f"Applied by all live processes: {found['applied']['count']}.")
+        click.echo(f"Browsers may use cached preflight responses until {last} at the latest.", err=True)
+    if report["complete"]:
+        click.echo(f"Applied by all live processes: {report['applied']['count']}.")
         return
-    lines = ["The change is made, but not all apply it yet:"]
+    lines = ["The change is saved, but not every process applies it yet:"]
     for state in ("pending", "rejected"):
-        for process in found[state]["processes"]:
+        for process in report[state]["processes"]:
             why = f": {process['why']}" if "why" in process else ""
             services = ", ".join(process["services"])
             lines.append(plain(f"  {state}: process {process['process']} on {process['host']} ({services}){why}"))
-        left_out = found[state]["count"] - len(found[state]["processes"])
+        left_out = report[state]["count"] - len(report[state]["processes"])
         lines += [f"  {state}: {left_out} more"] if left_out else []
-    raise Failure("\n".join(lines))
+    raise click.ClickException("\n".join(lines))

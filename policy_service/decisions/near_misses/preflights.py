@@ -85,7 +85,7 @@ def _of_headers(request: DecisionInput, decision: Decision) -> Iterator[NearMiss
 
 
 def _is_forbidden_method(method: str) -> bool:
-    return any(finding.code == "method_forbidden" for finding in check({"allow_methods": [method]}).problems)
+    return any(finding.code == "method_forbidden" for finding in check({"allow_methods": [method]}).errors)
 
 
 def _remove(names: list[str]) -> str:

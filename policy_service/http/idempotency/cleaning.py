@@ -1,4 +1,4 @@
-"""Bounds what is kept of answers."""
+"""Bounds the responses that are stored."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 async def clean_forever(sessions: Sessions) -> None:
-    """Delete what need not be kept, now and every few minutes, until cancelled."""
+    """Delete what need not be stored any more, now and every few minutes, until cancelled."""
     while True:
         try:
             async with sessions.begin() as session:
                 await store.clean(session)
         except Exception as error:
-            # Whatever it is: ended by it, this would leave everything that is kept for ever.
-            logger.warning("kept answers are not deleted, which is tried again: %s", type(error).__name__)
+            # Whatever it is: if it ended this task, everything would stay stored.
+            logger.warning("old responses are not deleted, trying again: %s", type(error).__name__)
         await asyncio.sleep(INTERVAL_SECONDS)

@@ -60,7 +60,7 @@ class Document:
         for service, policy_values in policies.items():
             checked = check(policy_values)
             if checked.policy is None:
-                problem = checked.problems[0]
-                raise UnreadableDocument(f"policy {service}, {problem.pointer}: {problem.message}")
+                finding = checked.errors[0]
+                raise UnreadableDocument(f"policy {service}, {finding.pointer}: {finding.message}")
             read[service] = checked.policy
         return cls(tenant, revision, MappingProxyType(read))

@@ -1,4 +1,4 @@
-"""Whether values make a policy: every problem at once, each with a code, a pointer, a message, a suggestion.
+"""Whether values make a policy: every error at once, each with a code, a pointer, a message, a suggestion.
 
 The rules are those of the Fetch standard (sections 2.2 and 3.3) and of what browsers can send at all; where
 this refuses more than they do, it is because the value grants more than its author can have meant.
@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from corspolicy.core.origins import ANY, InvalidOrigin, Origin, OriginPattern, candidates, is_valid_domain
-from corspolicy.core.policy import OriginEntry, Policy
+from corspolicy.core.policy import MAX_AGE_LIMIT, SETTINGS, Flag, OriginEntry, Policy
 
-MAX_AGE_LIMIT = 86_400
 SHORTEST_BROWSER_CAP = 600
 MAX_NOTE_LENGTH = 500
 MAX_REPORTED = 100
@@ -53,14 +52,12 @@ _REQUEST_ONLY_HEADERS = frozenset(
     )
 )  # fmt: skip
 _READ_ONLY_ENTRY_FIELDS = frozenset(("id", "created_at", "created_by"))
-_LIST_FIELDS = ("allow_methods", "allow_headers", "expose_headers")
-_FLAGS = ("allow_credentials", "dangerously_allow_insecure_origins", "dangerously_allow_public_suffixes")
-FIELDS = ("allow_origins", *_LIST_FIELDS, *_FLAGS, "max_age")
+_FLAGS = tuple(name for name, setting in SETTINGS.items() if isinstance(setting.kind, Flag))
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One reason why values are refused or, as a warning, may not do what their author expects.
+class Finding:
+    """One reason why values are rejected or, as a warning, may not do what their author expects.
 
     `pointer` is a JSON pointer (RFC 6901) to the value.
     """
@@ -73,11 +70,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The policy, if there is no problem; the warnings stand beside it."""
+    """The policy, or None if there are errors, and the warnings either way."""
 
     policy: Policy | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
 
 
 def is_token(value: bytes) -> bool:
@@ -100,7 +97,7 @@ def check(
     return _Checker(to_ascii, is_public_suffix).check(values)
 
 
-class _TooManyProblems(Exception):
+class _TooManyErrors(Exception):
     pass
 
 
@@ -108,15 +105,15 @@ class _Checker:
     def __init__(self, to_ascii: Callable[[str], str] | None, is_public_suffix: Callable[[str], bool] | None) -> None:
         self._to_ascii = to_ascii
         self._is_public_suffix = is_public_suffix
-        self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
+        self._problems: list[Finding] = []
+        self._warnings: list[Finding] = []
 
     def check(self, values: object) -> Checked:
         try:
             return self._check(values)
-        except _TooManyProblems:
-            message = f"There are more than {MAX_REPORTED} problems; these are the first."
-            self._problems.append(Problem("too_many_problems", "", message))
+        except _TooManyErrors:
+            message = f"More than {MAX_REPORTED} errors; only the first {MAX_REPORTED} are listed."
+            self._problems.append(Finding("too_many_errors", "", message))
             return self._result(None)
 
     def _check(self, values: object) -> Checked:
@@ -124,11 +121,9 @@ class _Checker:
             self._problem("not_an_object", "", "A policy is a JSON object.")
             return self._result(None)
         for name in values:
-            if name not in FIELDS:
-                known = ", ".join(FIELDS)
-                self._problem(
-                    "unknown_field", json_pointer(name), f"There is no such setting. The settings are {known}."
-                )
+            if name not in SETTINGS:
+                message = f"Unknown setting. The settings are {', '.join(SETTINGS)}."
+                self._problem("unknown_field", json_pointer(name), message)
         flags = {name: self._flag(values, name) for name in _FLAGS}
         credentials = flags["allow_credentials"]
         policy = Policy(
@@ -146,16 +141,16 @@ class _Checker:
 
     def _problem(self, code: str, pointer: str, message: str, suggestion: str | None = None) -> None:
         if len(self._problems) < MAX_REPORTED:
-            self._problems.append(Problem(code, pointer, message, suggestion))
+            self._problems.append(Finding(code, pointer, message, suggestion))
         else:
-            raise _TooManyProblems
+            raise _TooManyErrors
 
     def _warn(self, code: str, pointer: str, message: str, suggestion: str | None = None) -> None:
         if len(self._warnings) < MAX_REPORTED:
-            self._warnings.append(Problem(code, pointer, message, suggestion))
+            self._warnings.append(Finding(code, pointer, message, suggestion))
 
     def _flag(self, values: Mapping[str, Any], name: str) -> bool:
-        value = values.get(name, False)
+        value = values.get(name, SETTINGS[name].default)
         if not isinstance(value, bool):
             self._problem("not_a_boolean", f"/{name}", f"{name} is true or false.")
             return False
@@ -173,7 +168,7 @@ class _Checker:
     def _accepts(self, values: Mapping[str, Any], name: str) -> bool:
         """Whether the list `name` would be accepted, with the flags as they are."""
         alone = {field: values[field] for field in (name, *_FLAGS) if field in values}
-        return not _Checker(self._to_ascii, self._is_public_suffix).check(alone).problems
+        return not _Checker(self._to_ascii, self._is_public_suffix).check(alone).errors
 
     def _origins(self, values: Mapping[str, Any], flags: Mapping[str, bool]) -> tuple[OriginEntry, ...]:
         entries: dict[str, OriginEntry] = {}

@@ -1,4 +1,4 @@
-"""Carrying out a plan: a request a tenant, a few at a time."""
+"""Applying a plan: one request for each tenant, a few at a time."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from dataclasses import dataclass, field
 import click
 
 from policy_service.cli.gitops.plan import Step
-from policy_service.cli.shared.api import Api, Asked, Failure, Refused
+from policy_service.cli.shared.api import Api, ApiError, Rejected, WriteOptions
 
 CONCURRENCY = 4
-# What is wrong with one tenant only; after any other refusal the next would be refused as well.
+# These concern one tenant only; after any other status, the next request would be rejected as well.
 _OF_ONE_TENANT = frozenset((403, 404, 409, 412, 413, 422, 428))
 
 
 @dataclass
 class Applied:
-    """What was done, what was refused and why, and what ended it early, if anything did."""
+    """How many steps were applied, which were rejected and why, and what stopped it early, if anything did."""
 
     done: int = 0
-    refusals: list[str] = field(default_factory=list)
-    stopped_by: Failure | None = None
+    rejections: list[str] = field(default_factory=list)
+    stopped_by: ApiError | None = None
     is_interrupted: bool = False
 
 
-def apply(api: Api, steps: Sequence[Step], asked: Asked) -> Applied:
-    """Carry out the steps. What is wrong with a tenant does not keep the others; a service out of reach does.
+def apply(api: Api, steps: Sequence[Step], options: WriteOptions) -> Applied:
+    """Apply the steps. A step that is rejected does not stop the others; an unreachable service does.
 
-    After Ctrl-C the requests that are under way end, and no other begins.
+    After Ctrl-C, requests in flight are completed, and no other is sent.
     """
     applied = Applied()
     with ThreadPoolExecutor(CONCURRENCY) as threads:
-        futures = {threads.submit(_apply, api, step, asked): step for step in steps}
+        futures = {threads.submit(_apply, api, step, options): step for step in steps}
         try:
             with _progress(as_completed(futures), len(steps)) as finished:
                 for future in finished:
                     error = future.exception()
-                    if isinstance(error, Refused) and error.status in _OF_ONE_TENANT:
-                        applied.refusals.append(f"{futures[future].tenant}: {error.format_message()}")
+                    if isinstance(error, Rejected) and error.status in _OF_ONE_TENANT:
+                        applied.rejections.append(f"{futures[future].tenant}: {error.format_message()}")
                     elif error is not None:
                         raise error
-        except Failure as error:
+        except ApiError as error:
             applied.stopped_by = error
         except KeyboardInterrupt:
             applied.is_interrupted = True
@@ -54,16 +54,17 @@ def apply(api: Api, steps: Sequence[Step], asked: Asked) -> Applied:
     return applied
 
 
-def _apply(api: Api, step: Step, asked: Asked) -> None:
+def _apply(api: Api, step: Step, options: WriteOptions) -> None:
     path = f"/v1/tenants/{step.tenant}"
     if step.action == "delete":
-        api.call("DELETE", path, revision=step.revision, asked=asked)
+        api.call("DELETE", path, revision=step.revision, options=options)
         return
     try:
-        api.call("PUT", path, step.body(), revision=step.revision, asked=asked)
-    except Refused as error:
+        api.call("PUT", path, step.body(), revision=step.revision, options=options)
+    except Rejected as error:
         if error.code == "precondition-required":
-            raise Refused("Somebody has created it meanwhile: run the same again.", error.status, error.code) from error
+            message = "It was created in the meantime: run the command again."
+            raise Rejected(message, error.status, error.code) from error
         raise
 
 

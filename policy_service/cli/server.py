@@ -1,0 +1,93 @@
+"""What `corspolicy serve | migrate | up` and the first API key do. Needs the extra [server]."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import uvicorn
+from alembic.util import CommandError
+from pydantic import ValidationError
+from sqlalchemy.exc import ProgrammingError
+
+from policy_service import migrate
+from policy_service.auth.callers import Caller
+from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
+from policy_service.errors import Problem, message_of
+from policy_service.keys import service as keys
+from policy_service.keys.schemas import NewKey
+from policy_service.local.embedded import EmbeddedError
+from policy_service.local.up import up
+from policy_service.settings import Settings
+
+
+def run_everything(port: int, data_dir: Path, *, demo: bool) -> None:
+    """Run PostgreSQL, Redis and the service on this machine. Raises click.ClickException."""
+    try:
+        up(port, data_dir, demo=demo)
+    except (EmbeddedError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except ValidationError as error:
+        raise _invalid_settings(error) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def serve(host: str, port: int) -> None:
+    """Run the service. Raises click.ClickException where its settings are invalid."""
+    _settings()
+    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port)
+
+
+def upgrade_database() -> None:
+    """Run the migrations. Raises click.ClickException."""
+    with _database_errors():
+        migrate.upgrade(_settings().database_url)
+
+
+def create_key(values: Mapping[str, Any]) -> str:
+    """Create a key in the database, which takes no other key. Raises click.ClickException."""
+    try:
+        new = NewKey.model_validate(values)
+        with _database_errors():
+            return asyncio.run(_create_key(_settings(), new))
+    except ValidationError as error:
+        raise click.ClickException("\n".join(map(message_of, error.errors()))) from error
+    except Problem as problem:
+        details = [problem.detail, *(item.detail for item in problem.errors)]
+        raise click.ClickException("\n".join(details)) from problem
+
+
+async def _create_key(settings: Settings, new: NewKey) -> str:
+    engine = create_engine(settings.database_url)
+    try:
+        caller = Caller("corspolicy keys create")
+        return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        raise click.ClickException("the database is not up to date: run `corspolicy migrate` first") from error
+    except (*DATABASE_ERRORS, CommandError) as error:
+        raise click.ClickException(f"the database can't be used: {error}") from error
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise _invalid_settings(error) from error
+
+
+def _invalid_settings(error: ValidationError) -> click.ClickException:
+    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()]
+    return click.ClickException("missing or invalid settings:\n" + "\n".join(lines))
