@@ -6,7 +6,7 @@ Standard library and the core only: the command line uses it as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 
 from corspolicy.core.validation import check
 
@@ -21,8 +21,8 @@ _SIMPLE_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
 # forbidden names come on top.
 _ADDED_ON_THE_WAY = frozenset(
     (
-        "alt-used", "cache-control", "forwarded", "from", "http2-settings", "if-match", "if-modified-since",
-        "if-none-match", "if-range", "if-unmodified-since", "pragma", "priority", "purpose", "range", "save-data",
+        "alt-used", "forwarded", "from", "http2-settings", "if-match", "if-modified-since",
+        "if-none-match", "if-range", "if-unmodified-since", "priority", "purpose", "range", "save-data",
         "true-client-ip", "upgrade-insecure-requests", "user-agent", "x-client-data", "x-real-ip",
     )
 )  # fmt: skip
@@ -51,18 +51,32 @@ def unsafe_names(headers: Iterable[tuple[str, str]]) -> list[str]:
     return [name for name, value in headers if not _is_safelisted(name.lower(), value)]
 
 
-def set_by_page(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def set_by_page(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """The headers of a request on the wire that the page itself may have set."""
-    return [(name, value) for name, value in headers if not _is_added(name.lower())]
+    values = {name.lower(): value for name, value in headers}
+    # A reload adds the one, and developer tools with their cache off both.
+    is_reload = "pragma" in values or values.get("cache-control") == "max-age=0"
+    added = _ADDED_ON_THE_WAY | ({"cache-control", "pragma"} if is_reload else set())
+    return [(name, value) for name, value in headers if not _is_added(name.lower(), added)]
 
 
-def _is_added(name: str) -> bool:
-    return name in _ADDED_ON_THE_WAY or name.startswith(_ADDED_PREFIXES) or is_never_allowed(name)
+def _is_added(name: str, added: Container[str]) -> bool:
+    return name in added or name.startswith(_ADDED_PREFIXES) or is_never_allowed(name)
 
 
 def is_never_allowed(name: str) -> bool:
     """Whether no page can set a request header: a forbidden name (Fetch, section 2.2.2)."""
-    return any(finding.code == "header_forbidden" for finding in check({"allow_headers": [name]}).errors)
+    return "header_forbidden" in _codes(name)
+
+
+def is_response_only(name: str) -> bool:
+    """Whether a header is one of CORS that only responses have (Fetch, section 3.3.3)."""
+    return "header_response_only" in _codes(name)
+
+
+def _codes(name: str) -> set[str]:
+    checked = check({"allow_headers": [name]})
+    return {finding.code for finding in (*checked.errors, *checked.warnings)}
 
 
 def _is_safelisted(name: str, value: str) -> bool:

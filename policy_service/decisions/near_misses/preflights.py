@@ -9,19 +9,12 @@ from corspolicy.core.decision import Decision, Reason
 from corspolicy.core.validation import check
 from policy_service.decisions.inputs import DecisionInput, text_of
 from policy_service.decisions.near_misses.wording import near_miss
-from policy_service.decisions.page_requests import is_never_allowed, normalize_method
+from policy_service.decisions.page_requests import is_never_allowed, is_response_only, normalize_method
 from policy_service.decisions.schemas import NearMiss
 
 MAX_NAMES = 50
 
 _METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-headers"
-_RESPONSE_HEADERS = frozenset(
-    (
-        "access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods",
-        "access-control-allow-origin", "access-control-allow-private-network", "access-control-expose-headers",
-        "access-control-max-age",
-    )
-)  # fmt: skip
 
 
 def find(request: DecisionInput, decision: Decision) -> Iterator[NearMiss]:
@@ -42,7 +35,7 @@ def _of_method(request: DecisionInput, decision: Decision) -> NearMiss:
         message = f"Browsers never let a page send {method}: remove it from the page's request and use another method."
         return near_miss(["method_forbidden"], message, decision)
     if allowed is None:
-        by_browser = "" if sent == method else f", as which browsers send {method}"
+        by_browser = "" if sent == method else f" (browsers send {method} as {sent})"
         message = f"{policy} does not list {sent}{by_browser}: add it to allow_methods."
         return near_miss(["method"], message, decision)
     if allowed == sent:
@@ -66,8 +59,8 @@ def _of_headers(request: DecisionInput, decision: Decision) -> Iterator[NearMiss
         for name in islice(asked, MAX_NAMES)
         if simple.replace(_HEADERS, name).decide().reason is Reason.HEADERS_NOT_ALLOWED
     ]
-    for_responses = [name for name in denied if name in _RESPONSE_HEADERS]
-    forbidden = [name for name in denied if name not in _RESPONSE_HEADERS and is_never_allowed(name)]
+    for_responses = [name for name in denied if is_response_only(name)]
+    forbidden = [name for name in denied if is_never_allowed(name)]
     missing = [name for name in denied if name not in for_responses and name not in forbidden]
     if for_responses:
         what = "are response headers, which only" if len(for_responses) > 1 else "is a response header, which only"
