@@ -9,7 +9,7 @@ from policy_service.decisions.page_requests import normalize_method
 from policy_service.decisions.pastes.header_lines import pair_of
 from policy_service.decisions.pastes.heads import is_request_line
 from policy_service.decisions.pastes.js_literals import UNKNOWN, Literals
-from policy_service.decisions.pastes.model import PastedRequest, Unreadable, is_name
+from policy_service.decisions.pastes.model import FETCH_CALL, PastedRequest, Unreadable, is_name
 from policy_service.decisions.pastes.text import Block
 
 MAX_CALLS = 100
@@ -52,7 +52,7 @@ def _request(url: Any, options: Any) -> PastedRequest:
     lines.append(("Sec-Fetch-Mode", mode if isinstance(mode, str) else "cors"))
     has_credentials = options.get("credentials") == "include"
     return PastedRequest(
-        "fetch call", normalize_method(method), lines, url if isinstance(url, str) else None, has_credentials
+        FETCH_CALL, normalize_method(method), lines, url if isinstance(url, str) else None, has_credentials
     )
 
 

@@ -77,7 +77,7 @@ def _heads(lines: list[Numbered]) -> tuple[list[_Head], bool]:
         title = _title(text)
         starts_summary = text.lower().startswith(URL)
         request_line = _REQUEST_LINE.fullmatch(text) or _SHORT_REQUEST_LINE.fullmatch(text)
-        if _ORNAMENT.fullmatch(text) or (heads[-1].is_titled and _PROVISIONAL.fullmatch(text)):
+        if _ORNAMENT.fullmatch(text):
             continue
         if title in _OTHER_SECTIONS or _STATUS_LINE.fullmatch(text):
             is_reading, has_left_out = False, True

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from corspolicy.core.validation import is_token
 from policy_service.decisions.pastes.text import Block
 
+FETCH_CALL = "fetch call"
+
 
 class PastedRequest(NamedTuple):
     """A request that was read from a paste. `url` is None where the paste does not name it."""

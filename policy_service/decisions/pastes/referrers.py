@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from corspolicy.core.origins import DEFAULT_PORTS
-from policy_service.decisions.pastes.model import PastedRequest
+from policy_service.decisions.pastes.model import FETCH_CALL, PastedRequest
 
 _SAFE_METHODS = ("GET", "HEAD")
 
@@ -20,7 +20,7 @@ def missing_origin(request: PastedRequest) -> str | None:
     if referer is None or request.value("origin") is not None or request.is_preflight:
         return None
     mode, site = request.value("sec-fetch-mode"), request.value("sec-fetch-site")
-    if mode not in (None, "cors") or site == "same-origin" or (site is not None and request.form != "fetch call"):
+    if mode not in (None, "cors") or (site is not None and request.form != FETCH_CALL):
         return None
     origin = _origin_of(referer)
     return None if origin is None or _is_of_target(origin, request) else origin
@@ -28,6 +28,8 @@ def missing_origin(request: PastedRequest) -> str | None:
 
 def _is_of_target(origin: str, request: PastedRequest) -> bool:
     """Whether the request goes to the origin itself, for which browsers send no Origin with GET."""
+    if request.form == FETCH_CALL and request.url is not None and request.url.startswith("/"):
+        return True
     target = _origin_of(request.url or "")
     if target is not None:
         return target == origin
