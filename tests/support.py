@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from policy_service.cli.probe.judge import Page
+from policy_service.cli.probe.sending import browse
 from policy_service.local.embedded import is_free
 
 ROOT = Path(__file__).parent.parent
@@ -154,7 +156,6 @@ class Api:
         assert answer.status_code == 204, answer.text
 
 
-def allowed_origin(url: str, origin: str) -> str | None:
-    """What a service answers a cross-origin GET with in Access-Control-Allow-Origin."""
-    granted: str | None = httpx.get(url, headers={"Origin": origin}).headers.get("access-control-allow-origin")
-    return granted
+def may_read(url: str, origin: str) -> bool:
+    """Whether a browser lets a page from `origin` read what a GET of `url` gives."""
+    return browse(Page(url, origin)).allowed

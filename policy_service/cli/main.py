@@ -18,6 +18,7 @@ _COMMANDS = {
     "policies": "policy_service.cli.commands.policies:policies",
     "origins": "policy_service.cli.commands.origins:origins",
     "explain": "policy_service.cli.commands.explain:explain",
+    "probe": "policy_service.cli.commands.probe:probe",
     "history": "policy_service.cli.commands.history:history",
     "restore": "policy_service.cli.commands.history:restore",
     "tail": "policy_service.cli.commands.history:tail",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from corspolicy.core.decision import Chain, Decision, Line, decide
+from corspolicy.core.decision import Chain, Decision, decide
 from corspolicy.core.document import Document
+from corspolicy.core.request import Line
 from policy_service.auth.callers import Scope
 
 MAX_PATTERNS = 10_000

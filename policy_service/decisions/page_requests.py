@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Sequence
 
-from corspolicy.core.validation import check
+from corspolicy.core.http_names import normalized_method, request_header_note
 
-_NORMALIZED_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"))
 _SAFELISTED_METHODS = frozenset(("GET", "HEAD", "POST"))
 _SAFELISTED_TYPES = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 _MAX_SAFELISTED_BYTES = 128
@@ -29,19 +28,14 @@ _ADDED_ON_THE_WAY = frozenset(
 _ADDED_PREFIXES = ("cdn-", "cf-", "x-amzn-", "x-envoy-", "x-forwarded-", "x-moz", "x-purpose")
 
 
-def normalize_method(method: str) -> str:
-    """The method as a browser sends it: `put` as PUT, but `patch` as it is (Fetch, section 2.2.1)."""
-    return method.upper() if method.upper() in _NORMALIZED_METHODS else method
-
-
 def needs_preflight(method: str, unsafe_names: Iterable[str]) -> bool:
     """Whether a browser sends a preflight before a page's request, given its unsafe header names."""
-    return normalize_method(method) not in _SAFELISTED_METHODS or any(unsafe_names)
+    return normalized_method(method) not in _SAFELISTED_METHODS or any(unsafe_names)
 
 
 def preflight_headers(origin: str, method: str, unsafe_names: Iterable[str]) -> dict[str, str]:
     """The headers of a preflight as browsers write them: lower-case names, sorted, no space (Fetch, section 4.8)."""
-    headers = {"Origin": origin, "Access-Control-Request-Method": normalize_method(method)}
+    headers = {"Origin": origin, "Access-Control-Request-Method": normalized_method(method)}
     names = ",".join(sorted({name.lower() for name in unsafe_names}))
     return headers | ({"Access-Control-Request-Headers": names} if names else {})
 
@@ -66,17 +60,17 @@ def _is_added(name: str, added: Container[str]) -> bool:
 
 def is_never_allowed(name: str) -> bool:
     """Whether no page can set a request header: a forbidden name (Fetch, section 2.2.2)."""
-    return "header_forbidden" in _codes(name)
+    return _code(name) == "header_forbidden"
 
 
 def is_response_only(name: str) -> bool:
     """Whether a header is one of CORS that only responses have (Fetch, section 3.3.3)."""
-    return "header_response_only" in _codes(name)
+    return _code(name) == "header_response_only"
 
 
-def _codes(name: str) -> set[str]:
-    checked = check({"allow_headers": [name]})
-    return {finding.code for finding in (*checked.errors, *checked.warnings)}
+def _code(name: str) -> str | None:
+    note = request_header_note(name)
+    return None if note is None else note.code
 
 
 def _is_safelisted(name: str, value: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import NamedTuple
 
-from corspolicy.core.decision import Line
+from corspolicy.core.request import Line
 from policy_service.decisions.inputs import bytes_of
 from policy_service.decisions.page_requests import needs_preflight, preflight_headers, set_by_page, unsafe_names
 from policy_service.decisions.pastes.model import PastedRequest, Unreadable

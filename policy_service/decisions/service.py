@@ -7,9 +7,10 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from corspolicy.core.decision import MAX_REQUEST_HEADERS_BYTES, Chain, Decision, Reason, compile_chain, finer_reason
+from corspolicy.core.decision import Chain, Decision, Reason, compile_chain, finer_reason
 from corspolicy.core.document import PLATFORM, Document
 from corspolicy.core.names import is_slug
+from corspolicy.core.request import MAX_REQUEST_HEADERS_BYTES
 from policy_service.auth.callers import EVERYTHING, Scope
 from policy_service.database import Sessions
 from policy_service.decisions.inputs import DecisionContext, DecisionInput, text_of

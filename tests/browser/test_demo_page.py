@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from tests.support import Api
 from tests.up import Up
 
-# None of its own conversations: what it asks for is what the page asks for.
-_QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 _TIMEOUT_MILLISECONDS = 20_000
 
 
@@ -20,19 +16,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with Up(tmp_path_factory.mktemp("demo") / "data", "--demo") as up:
         up.wait_until_running()
         yield up
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A new tab of a real browser."""
-    chromium = shutil.which("chromium")
-    if chromium is None and os.environ.get("CI") != "true":
-        pytest.skip("there is no Chromium")
-    assert chromium is not None, "no chromium on the PATH"
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", *_QUIET]
-        with playwright.chromium.launch(executable_path=chromium, args=arguments) as browser:
-            yield browser.new_page()
 
 
 def test_a_change_is_enforced_in_an_open_page(demo: Up, page: Page) -> None:

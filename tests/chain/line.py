@@ -8,7 +8,7 @@ from pathlib import Path
 
 from policy_service.local import embedded
 from tests.conftest import admin_key
-from tests.support import Api, Process, allowed_origin, free_port, running, wait_until
+from tests.support import Api, Process, free_port, may_read, running, wait_until
 
 ORIGIN = "https://app.example.com"
 
@@ -40,14 +40,23 @@ class Line:
         self.api = Api(self.service.url, self.key)
         self._stack.enter_context(self.api.http)
 
-    def granted(self, client: Process, tenant: str, origin: str = ORIGIN) -> str | None:
-        return allowed_origin(f"{client.url}/t/{tenant}", origin)
+    def may_read(self, client: Process, tenant: str, origin: str = ORIGIN) -> bool:
+        """Whether a browser lets a page from `origin` read what the service answers for the tenant."""
+        return may_read(f"{client.url}/t/{tenant}", origin)
 
-    def wait_until_everywhere(self, tenant: str, expected: str | None, origin: str = ORIGIN) -> None:
+    def wait_until_allowed(self, tenant: str, origin: str = ORIGIN) -> None:
+        """Return when every service allows `origin`."""
+        self._wait(tenant, origin, allowed=True)
+
+    def wait_until_denied(self, tenant: str, origin: str = ORIGIN) -> None:
+        """Return when every service denies `origin`."""
+        self._wait(tenant, origin, allowed=False)
+
+    def _wait(self, tenant: str, origin: str, *, allowed: bool) -> None:
         for client in self.clients:
             wait_until(
-                lambda client=client: self.granted(client, tenant, origin) == expected,  # type: ignore[misc]
-                f"{client.url} grants {expected}",
+                lambda client=client: self.may_read(client, tenant, origin) == allowed,  # type: ignore[misc]
+                f"{client.url} {'allows' if allowed else 'denies'} {origin}",
             )
 
     def redis_process(self) -> int:

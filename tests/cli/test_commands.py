@@ -67,7 +67,8 @@ def test_an_invalid_policy_is_rejected_with_its_lines(cli: Cli, tenant: str, tmp
         f"Error: {file} is not a valid policy; nothing was changed.",
         f"  {file}:3: An origin has no path or trailing slash: it is scheme, host and port only.",
         "    try: https://b.example.com",
-        f"  {file}:5: max_age is 0 to 86400 seconds.",
+        f"  {file}:5: max_age must be 0 to 86400 seconds.",
+        "    try: 0",
     ]
     file.write_text("max_age: 1\nmax_age: 2\n")
     assert f"  {file}:2: Duplicate key max_age" in cli("policies", "put", tenant, "-f", file).stderr

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from corspolicy.core.decision import CompiledPolicy
+from corspolicy.core.compiled import CompiledPolicy
 from corspolicy.core.origins import Origin
 from corspolicy.core.policy import OriginEntry, Policy
 from policy_service.cli.cors_import.regexes import Untranslatable, translate

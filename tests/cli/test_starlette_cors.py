@@ -15,7 +15,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
-from corspolicy.core.decision import Chain, CompiledPolicy, decide
+from corspolicy.core.compiled import CompiledPolicy
+from corspolicy.core.decision import Chain, decide
 from corspolicy.core.validation import check
 from policy_service.cli.cors_import.starlette_cors import Equivalent, equivalent, find
 from policy_service.documents.domains import is_public_suffix, to_ascii
@@ -142,8 +143,6 @@ def test_any_method_and_any_header_are_what_starlette_means_by_them(credentials:
         ({"allow_origin_regex": ".*", "allow_credentials": True}, "any site that a user visits may act as that user"),
         ({"allow_origin_regex": "https://a.example.com"}, r"Write https://a\.example\.com"),
         ({"allow_origins": ["null"]}, "any sandboxed page"),
-        ({"allow_headers": ["Access-Control-Allow-Origin"]}, "access-control-allow-origin is a response header"),
-        ({"expose_headers": ["Authorization"]}, "authorization is a request header"),
     ],
 )
 def test_what_no_policy_can_say_is_refused_with_what_to_do(arguments: dict[str, Any], said: str) -> None:

@@ -270,7 +270,7 @@ def test_a_tenant_callable_that_fails_grants_nothing_and_breaks_nothing(caplog: 
     assert "no tenants today" in caplog.text
 
 
-def test_refusals_are_counted_by_reason() -> None:
+def test_denied_requests_are_counted_by_reason() -> None:
     policies = _policies()
     app = FastAPI()
     install(app, service="x", tenant="acme", policies=policies)

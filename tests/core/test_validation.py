@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,37 @@ def test_any_values_are_judged_without_an_error(values: object) -> None:
         assert check(checked.policy.to_json()).policy == checked.policy
         document = Document("acme", 7, {"default": checked.policy})
         assert Document.from_bytes(document.to_bytes()) == document
+
+
+MEANT = st.sampled_from(
+    [
+        "https://shop.example", "http://localhost:3000", "localhost:3000", "127.0.0.1:4200", "*.shop.example", "*", "app://.",
+        "http://shop.example/", "https://Shop.example:443", "https://résumé.example", "http://*.shop.example:[80,9000]",
+        "moz-extension://*", "https://x-*.netlify.app", "[::ffff:7f00:1]", "PUT", "Content-Type", "Set-Cookie", "null",
+    ]
+)  # fmt: skip
+PASTED = st.builds(
+    lambda parts, between, quote: between.join(f"{quote}{part}{quote}" for part in parts),
+    st.lists(MEANT, min_size=1, max_size=4),
+    st.sampled_from([" ", ",", ", ", "\n", "; ", ""]),
+    st.sampled_from(["", '"', "'"]),
+)
+VALUES = PASTED | st.text(max_size=20) | st.sampled_from(["yes", "No", "1", "600", "-1"]) | st.integers() | st.floats()
+
+
+@given(st.sampled_from(sorted(SETTINGS)), VALUES, st.booleans(), st.booleans())
+def test_every_suggestion_is_accepted_when_it_is_pasted_back(
+    name: str, value: object, is_entry: bool, credentials: bool
+) -> None:
+    rest = {} if name == "allow_credentials" else {"allow_credentials": credentials}
+    checked = check(
+        {**rest, name: [value] if is_entry else value}, to_ascii=to_ascii, is_public_suffix=is_public_suffix
+    )
+    for error in checked.errors:
+        if error.suggestion is not None:
+            fixed = [error.suggestion] if error.pointer == f"/{name}/0" else json.loads(error.suggestion)
+            again = check({**rest, name: fixed}, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
+            assert not again.errors, error
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: str(value).encode("utf-8", "replace")))

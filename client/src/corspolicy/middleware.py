@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from time import time
 from typing import Any, Protocol, TypeVar, overload
 
-from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
+from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Reason, decide
 from corspolicy.core.names import is_service
+from corspolicy.core.request import Line
 from corspolicy.policies import Policies
 from corspolicy.tenancy import Scope, TenantResolver, resolver
 
@@ -82,13 +83,18 @@ class CORSPolicyMiddleware:
         if chain is None:
             chain = await self._policies.chain(self._service, tenant)
         decision = decide(chain, scope["method"], scope["headers"], time())
-        if decision.is_refusal:
+        if decision.is_denied:
             self._denied[decision.reason] += 1
         headers = decision.headers if self._extra_vary is None else self._with_extra_vary(decision.headers)
         if decision.status is not None:
             await send({"type": "http.response.start", "status": decision.status, "headers": [_NO_CONTENT, *headers]})
             await send({"type": "http.response.body", "body": b""})
             return
+
+        if decision.hidden:
+            visible = [line for line in scope["headers"] if line[0] not in decision.hidden]
+            # A new scope: the server's own is not the middleware's to change.
+            scope = {**scope, "headers": visible}
 
         def send_decided(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
@@ -154,8 +160,8 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
     build = getattr(app, "build_middleware_stack", None)
     if build is None:
         raise TypeError(
-            f"{type(app).__name__} is no FastAPI or Starlette application: "
-            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of app"
+            f"{type(app).__name__} is not a FastAPI or Starlette application: "
+            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of it"
         )
     if app.middleware_stack is not None:
         raise RuntimeError("install corspolicy before the application starts")
@@ -170,7 +176,9 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
 
 def _require_service(service: str) -> None:
     if not is_service(service):
-        raise ValueError(f"{service!r} can't be a service: lower-case letters, digits, dots, hyphens and underscores")
+        raise ValueError(
+            f"{service!r} is not a valid service: use lower-case letters, digits, dots, hyphens and underscores"
+        )
 
 
 def _with_decision(lines: Iterable[Line], decided: Iterable[Line]) -> list[Line]:

@@ -8,12 +8,12 @@ from typing import Any, BinaryIO
 
 import click
 
+from corspolicy.core.http_names import normalized_method
 from policy_service.cli.shared.api import Api
 from policy_service.cli.shared.arguments import service_option, tenant_argument
 from policy_service.cli.shared.output import echo_json, output_option, plain
 from policy_service.decisions.page_requests import (
     needs_preflight,
-    normalize_method,
     preflight_headers,
     unsafe_names,
 )
@@ -86,7 +86,7 @@ def _page_request(origin: str, method: str, headers: Sequence[str]) -> dict[str,
     """What a browser sends first for a page's request."""
     names = unsafe_names((name.strip(), "") for name in headers)
     if not needs_preflight(method, names):
-        return {"method": normalize_method(method), "headers": {"Origin": origin}}
+        return {"method": normalized_method(method), "headers": {"Origin": origin}}
     return {"method": "OPTIONS", "headers": preflight_headers(origin, method, names)}
 
 

@@ -11,7 +11,8 @@ from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from corspolicy.core.origins import MAX_HOST_BYTES, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.origins import MAX_HOST_BYTES, Origin
+from corspolicy.core.patterns import InvalidOrigin, OriginPattern
 
 MAX_EXPANSIONS = 200
 

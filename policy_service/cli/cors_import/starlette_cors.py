@@ -11,7 +11,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from corspolicy.core.origins import ANY, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.origins import Origin
+from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern
 from corspolicy.core.policy import MAX_AGE_LIMIT
 from corspolicy.core.validation import check
 from policy_service.cli.cors_import.regexes import Untranslatable, translate

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from corspolicy.core.origins import MAX_ORIGIN_BYTES, InvalidOrigin, Origin, OriginPattern
+from corspolicy.core.origins import MAX_ORIGIN_BYTES, Origin
+from corspolicy.core.patterns import InvalidOrigin, OriginPattern
 from policy_service.decisions.inputs import DecisionInput, text_of
 from policy_service.decisions.near_misses.wording import sent_origin
 from policy_service.documents.domains import to_ascii

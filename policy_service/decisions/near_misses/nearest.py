@@ -17,7 +17,7 @@ _NOTHING_NEAR = (Reason.TENANT_UNKNOWN, Reason.METHOD_MALFORMED, Reason.HEADERS_
 
 def find(request: DecisionInput, decision: Decision, context: DecisionContext) -> list[NearMiss]:
     """The near misses of a denied request: those in the service's own policies first, then the nearest."""
-    if not decision.is_refusal or decision.reason in _NOTHING_NEAR:
+    if not decision.is_denied or decision.reason in _NOTHING_NEAR:
         return []
     found: list[NearMiss] = []
     if decision.policy is None:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from corspolicy.core.origins import DEFAULT_PORTS, Origin, OriginPattern
+from corspolicy.core.origins import DEFAULT_PORTS, Origin
+from corspolicy.core.patterns import OriginPattern
 from policy_service.decisions.inputs import DecisionContext, DecisionInput, text_of
 from policy_service.decisions.near_misses.hosts import PREVIEW, Difference, similar_hosts
 from policy_service.decisions.near_misses.malformed import MORE_THAN_ONE, defect, joined_origins

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import islice
 
 from corspolicy.core.decision import Decision, Reason
-from corspolicy.core.validation import check
+from corspolicy.core.http_names import method_note, normalized_method
 from policy_service.decisions.inputs import DecisionInput, text_of
 from policy_service.decisions.near_misses.wording import near_miss
-from policy_service.decisions.page_requests import is_never_allowed, is_response_only, normalize_method
+from policy_service.decisions.page_requests import is_never_allowed, is_response_only
 from policy_service.decisions.schemas import NearMiss
 
 MAX_NAMES = 50
@@ -28,10 +28,11 @@ def _of_method(request: DecisionInput, decision: Decision) -> NearMiss:
     policy = _policy(decision)
     alone = request.replace(_HEADERS)
     method = text_of(request.value(_METHOD))
-    sent = normalize_method(method)
+    sent = normalized_method(method)
     cased = dict.fromkeys((sent, method.upper(), method.lower()))
     allowed = next((form for form in cased if alone.replace(_METHOD, form.encode()).decide().allowed), None)
-    if _is_forbidden_method(method):
+    note = method_note(method)
+    if note is not None and note.code == "method_forbidden":
         message = f"Browsers never let a page send {method}: remove it from the page's request and use another method."
         return near_miss(["method_forbidden"], message, decision)
     if allowed is None:
@@ -75,10 +76,6 @@ def _of_headers(request: DecisionInput, decision: Decision) -> Iterator[NearMiss
         names = ", ".join(missing)
         message = f"{_policy(decision)} does not list the {noun} {names}: add {pronoun} to allow_headers{by_name}."
         yield near_miss(["headers"], message, decision)
-
-
-def _is_forbidden_method(method: str) -> bool:
-    return any(finding.code == "method_forbidden" for finding in check({"allow_methods": [method]}).errors)
 
 
 def _remove(names: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from policy_service.decisions.page_requests import normalize_method
+from corspolicy.core.http_names import normalized_method
 from policy_service.decisions.pastes.header_lines import pair_of
 from policy_service.decisions.pastes.heads import is_request_line
 from policy_service.decisions.pastes.js_literals import UNKNOWN, Literals
@@ -52,7 +52,7 @@ def _request(url: Any, options: Any) -> PastedRequest:
     lines.append(("Sec-Fetch-Mode", mode if isinstance(mode, str) else "cors"))
     has_credentials = options.get("credentials") == "include"
     return PastedRequest(
-        FETCH_CALL, normalize_method(method), lines, url if isinstance(url, str) else None, has_credentials
+        FETCH_CALL, normalized_method(method), lines, url if isinstance(url, str) else None, has_credentials
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from corspolicy.core.validation import is_token
+from corspolicy.core.http_names import is_token
 from policy_service.decisions.pastes.text import Block
 
 FETCH_CALL = "fetch call"
