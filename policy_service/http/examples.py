@@ -94,10 +94,18 @@ _KEY = {
 
 EXAMPLES: dict[str, Any] = {
     "Alive": {"status": "ok"},
-    "Answer": {
+    "Explanation": {
         "allowed": False,
         "reason": "origin_not_allowed",
-        "message": "https is allowed, http was sent: call it from https://app.acme.com.",
+        "message": "https://app.acme.com is allowed, http://app.acme.com is not: different scheme. Open the page at "
+        "https://app.acme.com, or allow http://app.acme.com as well, if intended.",
+        "decided_on": {
+            "read_from": None,
+            "method": "OPTIONS",
+            "origin": "http://app.acme.com",
+            "requested_method": "PUT",
+            "requested_headers": None,
+        },
         "policy": None,
         "pattern": None,
         "status": 403,
@@ -106,7 +114,8 @@ EXAMPLES: dict[str, Any] = {
         "near_misses": [
             {
                 "differences": ["scheme"],
-                "message": "https is allowed, http was sent: call it from https://app.acme.com.",
+                "message": "https://app.acme.com is allowed, http://app.acme.com is not: different scheme. Open the "
+                "page at https://app.acme.com, or allow http://app.acme.com as well, if intended.",
                 "origin": "https://app.acme.com",
                 "policy": {"tenant": "acme", "service": "default"},
                 "pattern": "https://app.acme.com",
