@@ -23,7 +23,7 @@ from tests.up import PORTS, Up
 
 _FIRST_PORT = 8700
 _TIMEOUT_SECONDS = 60.0
-_SETTLE_SECONDS = 2
+_SETTLE_SECONDS = 5
 _PROGRAMS = ("bash", "curl", "jq")
 
 # What differs from run to run: the pattern, and what stands in its place in both texts.
@@ -81,7 +81,7 @@ def sit(pages: Sequence[str], folder: Path) -> Iterator[Step]:
     with Up(place / ".corspolicy", "--demo", port=_free_port()) as up:
         up.wait_until_running()
         reader = _Reader(place, folder / "variables", up.port)
-        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=10) as api:
+        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=30) as api:
             for page in pages:
                 reader.forget()
                 for command in commands((ROOT / page).read_text()):
@@ -102,7 +102,11 @@ def _free_port() -> int:
 
 def _settle(api: httpx.Client) -> None:
     revision = api.get("/v1/changes", params={"limit": 1}).json()["items"][0]["revision"]
-    api.get(f"/v1/revisions/{revision}/propagation", params={"wait": _SETTLE_SECONDS}).raise_for_status()
+    path, parameters = f"/v1/revisions/{revision}/propagation", {"wait": _SETTLE_SECONDS}
+    # Right after the start, the service may not know yet.
+    wait_until(
+        lambda: api.get(path, params=parameters).is_success, f"the service knows who applies revision {revision}"
+    )
 
 
 class _Reader:
