@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
 from difflib import unified_diff
 from pathlib import Path
@@ -16,8 +17,10 @@ from tests.support import ROOT
 
 
 @pytest.mark.parametrize("pages", SITTINGS, ids=lambda pages: pages[0])
-def test_transcripts_reproduce(pages: Sequence[str], tmp_path: Path) -> None:
-    steps = list(sit(pages, tmp_path))
+def test_transcripts_reproduce(pages: Sequence[str]) -> None:
+    # Not tmp_path: another session of pytest closes the folder above it to the user that PostgreSQL runs as.
+    with tempfile.TemporaryDirectory() as folder:
+        steps = list(sit(pages, Path(folder)))
     assert {step.page for step in steps} == set(pages)
     wrong = [_report(step) for step in steps if not step.is_as_documented]
     assert not wrong, "\n".join([*wrong, "If the new outputs are right: python -m tests.docs --update"])
