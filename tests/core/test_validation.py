@@ -115,13 +115,13 @@ def test_problems_and_warnings_are_bounded() -> None:
     assert len(covered.warnings) == MAX_REPORTED
 
 
-def test_the_same_pattern_with_two_ends_is_refused() -> None:
+def test_the_same_pattern_with_two_times_of_expiry_is_rejected() -> None:
     origins = ["https://a.com", {"pattern": "https://a.com", "expires_at": "2030-01-01T00:00:00Z"}]
     assert [finding.code for finding in check({"allow_origins": origins}).errors] == ["origin_duplicate"]
 
 
 @pytest.mark.parametrize("parent", ["com", "github.io", "amazonaws.com", "windows.net", "unknown-tld"])
-def test_a_wildcard_over_names_of_strangers_is_refused_with_credentials(parent: str) -> None:
+def test_a_wildcard_over_names_of_strangers_is_rejected_with_credentials(parent: str) -> None:
     values = {"allow_origins": [f"https://*.{parent}"], "allow_credentials": True}
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     assert [finding.code for finding in checked.errors] == ["origin_public_suffix"]

@@ -39,7 +39,7 @@ def meant_boolean(value: object) -> str | None:
 
 
 def meant_seconds(value: object) -> str | None:
-    """The JSON of the whole number that `value` is in other notations."""
+    """The JSON of the integer that `value` is in other notations."""
     word = str(value).strip(_AROUND).removesuffix(".0")
     is_number = isinstance(value, str | float) and word.isascii() and word.isdigit() and len(word) <= MAX_DIGITS
     return str(int(word)) if is_number else None
