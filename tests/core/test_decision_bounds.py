@@ -75,6 +75,9 @@ def test_a_second_line_settles_what_is_left_to_look_for() -> None:
     assert read_preflight([origin, origin]) == (MALFORMED, None, None)
     assert read_preflight([method, method, origin]) == (ORIGIN, MALFORMED, None)
     assert read_preflight([method, method]) == (None, MALFORMED, None)
+    long = (b"origin", b"x" * 60_000)
+    assert read_preflight([method, method, long]) == (MALFORMED, MALFORMED, None)
+    assert read_preflight([origin, origin, (method[0], b"M" * 60_000)]) == (MALFORMED, MALFORMED, None)
 
 
 def test_lines_of_requested_headers_are_joined_no_further_than_the_limit() -> None:
