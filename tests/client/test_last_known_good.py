@@ -31,7 +31,7 @@ def _write(path: Path, published: Published) -> None:
 
 async def _admits(policies: Policies) -> bool:
     try:
-        return await Follower(policies).admits("acme", A)
+        return await Follower(policies).allows("acme", A)
     finally:
         await policies.stop()
 
@@ -127,7 +127,7 @@ def test_policies_that_are_too_old_grant_nothing(redis_url: str, tmp_path: Path)
         age = policies.status().age
         assert age is not None
         try:
-            return await follower.admits("acme", A), policies.is_ready(), age
+            return await follower.allows("acme", A), policies.is_ready(), age
         finally:
             await policies.stop()
 
@@ -151,12 +151,12 @@ def test_policies_become_too_old_without_redis_and_current_again_with_it(redis_u
         policies = Policies(redis_url, max_stale=3.0)
         await policies.start()
         follower = Follower(policies)
-        assert await follower.admits("acme", A)
+        assert await follower.allows("acme", A)
         # Without an epoch, what is held can't be known to be current.
         published.redis.delete("{corspolicy}:epoch")
-        await follower.until_refuses("acme", A)
+        await follower.until_denies("acme", A)
         published.end_epoch("2")
-        await follower.until_admits("acme", A)
+        await follower.until_allows("acme", A)
         await policies.stop()
 
     asyncio.run(test())

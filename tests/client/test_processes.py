@@ -33,18 +33,18 @@ policies = Policies(sys.argv[1])
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
 follower = Follower(policies)
-assert asyncio.run_coroutine_threadsafe(follower.admits("acme", A), loop).result(20)
+assert asyncio.run_coroutine_threadsafe(follower.allows("acme", A), loop).result(20)
 child = os.fork()
 if child == 0:
     async def follow():
-        assert await follower.admits("acme", A)
+        assert await follower.allows("acme", A)
         published.publish("acme", 2, B)
-        await follower.until_refuses("acme", A)
+        await follower.until_denies("acme", A)
         await policies.stop()
     asyncio.run(follow())
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-asyncio.run_coroutine_threadsafe(follower.until_refuses("acme", A), loop).result(20)
+asyncio.run_coroutine_threadsafe(follower.until_denies("acme", A), loop).result(20)
 """
 
 
@@ -80,7 +80,7 @@ def test_every_worker_follows_and_stops(published: Published, redis_url: str, op
     with running("tests.chain.apps:billing", environment, "/livez", *options) as server:
         assert all(_granted_by_process(server, A, workers).values())
         published.publish("acme", 2, B)
-        wait_until(lambda: not any(_granted_by_process(server, A, workers).values()), "all refuse")
+        wait_until(lambda: not any(_granted_by_process(server, A, workers).values()), "all deny it")
         assert all(_granted_by_process(server, B, workers).values())
 
 
@@ -102,12 +102,12 @@ def test_workers_of_a_preloaded_application_follow_as_do_those_in_their_place(
         workers = _granted_by_process(server, A, 2)
         assert all(workers.values())
         published.publish("acme", 2, B)
-        wait_until(lambda: not any(_granted_by_process(server, A, 2).values()), "all refuse")
+        wait_until(lambda: not any(_granted_by_process(server, A, 2).values()), "all deny it")
         os.kill(min(workers), signal.SIGKILL)
         wait_until(lambda: min(workers) not in _granted_by_process(server, B, 2), "another takes its place")
         assert all(_granted_by_process(server, B, 2).values())
         published.publish("acme", 3, A)
-        wait_until(lambda: all(_granted_by_process(server, A, 2).values()), "all admit it again")
+        wait_until(lambda: all(_granted_by_process(server, A, 2).values()), "all allow it again")
     finally:
         server.stop()
 
@@ -126,7 +126,7 @@ def test_a_reloaded_worker_follows_and_the_one_before_ends(
         wait_until(lambda: first not in _granted_by_process(server, A, 1), "another worker answers")
         assert not psutil.pid_exists(first)
         published.publish("acme", 2, B)
-        wait_until(lambda: not any(_granted_by_process(server, A, 1).values()), "it refuses")
+        wait_until(lambda: not any(_granted_by_process(server, A, 1).values()), "it denies it")
 
 
 def test_a_fork_after_the_start_follows_on_its_own_and_leaves_the_parent_alone(
@@ -144,9 +144,9 @@ def test_two_event_loops_of_one_process_follow_each_on_its_own(published: Publis
 
     async def follow() -> None:
         follower = Follower(policies)
-        assert await follower.admits("acme", A)
+        assert await follower.allows("acme", A)
         await asyncio.to_thread(both_hold_it.wait)
-        await follower.until_refuses("acme", A)
+        await follower.until_denies("acme", A)
         await policies.stop()
 
     def run() -> None:
@@ -183,7 +183,7 @@ def test_middlewares_of_a_process_share_one_connection(
         await second.start()
         connections = count()
         await first.stop()
-        assert await Follower(first).admits("acme", A)
+        assert await Follower(first).allows("acme", A)
         await second.stop()
         return connections
 
@@ -194,5 +194,5 @@ def test_a_loop_that_ends_without_a_stop_does_not_hang(published: Published, red
     policies = Policies(redis_url)
     started = time.monotonic()
     for _ in range(5):
-        assert asyncio.run(Follower(policies).admits("acme", A))
+        assert asyncio.run(Follower(policies).allows("acme", A))
     assert time.monotonic() - started < 10
