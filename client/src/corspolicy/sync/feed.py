@@ -52,7 +52,7 @@ class Feed:
         self._changes = Changes(keys, cache, self._pace)
         self._needs_snapshot = True
         self._must_resync = False
-        self._is_unusable = False
+        self._was_whole = True
         self._asked_at = 0.0
         self._heard_at = 0.0
         self._follows_since = 0.0
@@ -198,20 +198,21 @@ class Feed:
             value = await self._answer(redis.hget(self._keys.identity, DATABASE_FIELD.decode()))
             self.database = None if value is None else value.decode("utf-8", "replace")
 
-    async def _read_epoch(self, redis: Redis, *, is_whole: bool = True) -> bytes | None:
-        """The epoch that the hash has; None if there is none, or if `is_whole` and it is not the one of the key."""
+    async def _read_epoch(self, redis: Redis) -> bytes | None:
+        """The epoch of a whole snapshot; None where there is none: then the cached documents stay."""
         try:
-            inside = await self._answer(redis.hget(self._keys.documents, EPOCH_FIELD.decode()))
-            outside = await self._answer(redis.get(self._keys.epoch)) if is_whole else inside
+            inside = read_epoch(await self._answer(redis.hget(self._keys.documents, EPOCH_FIELD.decode())))
+            outside = read_epoch(await self._answer(redis.get(self._keys.epoch)))
+            why = "its epoch is missing, or not that of its documents"
         except NoPermissionError:
             raise
         except ResponseError as error:
-            level = logging.DEBUG if self._is_unusable else logging.ERROR
-            logger.log(level, "what Redis has under %s is not a snapshot: %s", self._keys.hash_tag, error)
-            self._is_unusable = True
-            return None
-        self._is_unusable = False
-        return read_epoch(inside) if inside == outside else None
+            inside, outside, why = None, None, str(error)
+        is_whole = inside is not None and inside == outside
+        if self._was_whole and not is_whole:
+            logger.warning("Redis has no whole snapshot, going on with the cached policies: %s", why)
+        self._was_whole = is_whole
+        return inside if is_whole else None
 
     async def _compare(self, redis: Redis) -> None:
         """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was trimmed."""
@@ -227,7 +228,7 @@ class Feed:
             self._cache.confirm(asked_at)
 
     async def _take_snapshot(self, redis: Redis) -> None:
-        epoch = await self._read_epoch(redis, is_whole=False)
+        epoch = await self._read_epoch(redis)
         if epoch is None:
             await self._read_database(redis)
             if self.cursor == ZERO_ID:
