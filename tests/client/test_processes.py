@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -20,6 +23,7 @@ from fastapi import FastAPI
 from corspolicy import Policies, install
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
+from tests.faults.proxy import Proxy
 from tests.support import ROOT, Process, free_port, running, wait_until
 
 _FORK = """
@@ -27,6 +31,7 @@ import asyncio, os, sys, threading, time
 from corspolicy import Policies
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
+from tests.faults.proxy import Proxy
 
 published = Published(sys.argv[1])
 policies = Policies(sys.argv[1])
@@ -188,6 +193,76 @@ def test_middlewares_of_a_process_share_one_connection(
         return connections
 
     assert asyncio.run(start_twice()) == 1
+
+
+PAUSED_SECONDS = 4.0
+
+
+def _waits_for_changes(published: Published) -> bool:
+    (client,) = [client for client in published.redis.client_list() if client["name"] == "corspolicy"]
+    return "b" in client["flags"]
+
+
+def _is_allowed(connection: http.client.HTTPConnection, origin: str) -> bool:
+    connection.request("GET", "/t/acme", headers={"Origin": origin})
+    return _answer_allows(connection)
+
+
+def _answer_allows(connection: http.client.HTTPConnection) -> bool:
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200
+    return answer.headers["access-control-allow-origin"] is not None
+
+
+def test_after_a_pause_no_request_is_allowed_by_policies_that_are_too_old(published: Published, redis_url: str) -> None:
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])))
+        proxy.slow_down(0.2)
+        options = {"redis_url": proxy.url, "max_stale": 3.5}
+        environment = {"TEST_POLICIES": json.dumps(options), "TEST_TENANT_FROM": "path"}
+        server = stack.enter_context(running("tests.chain.apps:billing", environment))
+        # Kept open: what they send is what the process sees first when it wakes.
+        waiting = [http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20) for _ in range(50)]
+        for connection in waiting:
+            stack.callback(connection.close)
+            wait_until(lambda connection=connection: _is_allowed(connection, A), "it allows A")  # type: ignore[misc]
+        wait_until(lambda: _waits_for_changes(published), "the process waits for changes")
+        server.signal(signal.SIGSTOP)
+        # The first is on its way into the process while it is paused, which says nothing of the second.
+        published.publish("acme", 2, A)
+        wait_until(lambda: not _waits_for_changes(published), "Redis has answered the process")
+        published.publish("acme", 3, B)
+        for connection in waiting:
+            connection.request("GET", "/t/acme", headers={"Origin": A})
+        # The fault's duration: longer than max_stale.
+        time.sleep(PAUSED_SECONDS)
+        server.signal(signal.SIGCONT)
+        assert not any(list(map(_answer_allows, waiting)))
+
+        def applies_the_second() -> bool:
+            assert not _is_allowed(waiting[0], A)
+            return _is_allowed(waiting[0], B)
+
+        wait_until(applies_the_second, "it applies what is current")
+
+
+def test_a_process_that_is_asked_to_end_is_forgotten_at_once_and_one_that_is_killed_is_not(
+    published: Published, redis_url: str
+) -> None:
+    environment = {"CORSPOLICY_REDIS_URL": redis_url, "TEST_TENANT_FROM": "path"}
+
+    def reported() -> int:
+        found = (report for report in published.redis.mget(published.redis.keys(published.keys.report("*")) or "-"))
+        return sum(report is not None for report in found)
+
+    with running("tests.chain.apps:billing", environment) as stopped:
+        with running("tests.chain.apps:billing", environment) as killed:
+            wait_until(lambda: reported() == 2, "both have reported")
+            killed.kill()
+        assert reported() == 2
+        stopped.stop()
+        assert (reported(), published.redis.zcard(published.keys.processes)) == (1, 1)
 
 
 def test_a_loop_that_ends_without_a_stop_does_not_hang(published: Published, redis_url: str) -> None:
