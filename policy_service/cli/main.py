@@ -14,6 +14,7 @@ _COMMANDS = {
     "up": "policy_service.cli.commands.servers:up_command",
     "serve": "policy_service.cli.commands.servers:serve",
     "migrate": "policy_service.cli.commands.servers:migrate_command",
+    "takeover": "policy_service.cli.commands.servers:takeover_command",
     "tenants": "policy_service.cli.commands.tenants:tenants",
     "policies": "policy_service.cli.commands.policies:policies",
     "origins": "policy_service.cli.commands.origins:origins",

@@ -13,6 +13,7 @@ from policy_service.database import DATABASE_ERRORS
 from policy_service.http.dependencies import RedisOf, SessionsOf
 from policy_service.publisher import store
 from policy_service.publisher.leader import Publisher
+from policy_service.publisher.store import Waiting
 
 CHECK_TIMEOUT_SECONDS = 2.0
 
@@ -33,6 +34,13 @@ class Readiness(BaseModel):
     redis: bool = Field(description="without it changes are kept and published when it is back")
     publisher: str = Field(description="what this process's publisher does")
     unpublished: int | None = Field(description="changes that Redis may not have yet")
+    oldest_unpublished_seconds: float | None = Field(
+        description="how long the oldest of them has waited; null if there is none"
+    )
+    problems: list[str] = Field(
+        description="what keeps changes from being published, or from staying so, until somebody changes it. Only the "
+        "publisher that leads knows: ask every replica"
+    )
 
 
 @router.get("/livez", operation_id="check_liveness")
@@ -47,11 +55,11 @@ async def livez() -> Alive:
 async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, response: Response) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
     publisher: Publisher = request.app.state.publisher
-    unpublished: int | None = None
+    waiting: Waiting | None = None
     is_redis_there = False
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), sessions() as session:
-            unpublished = await store.count_unpublished(session)
+            waiting = await store.waiting(session)
     except DATABASE_ERRORS:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     try:
@@ -61,9 +69,11 @@ async def readyz(request: Request, sessions: SessionsOf, redis: RedisOf, respons
     except (RedisError, OSError):
         pass
     return Readiness(
-        ready=unpublished is not None,
-        database=unpublished is not None,
+        ready=waiting is not None,
+        database=waiting is not None,
         redis=is_redis_there,
         publisher=publisher.state,
-        unpublished=unpublished,
+        unpublished=None if waiting is None else waiting.number,
+        oldest_unpublished_seconds=None if waiting is None else waiting.seconds,
+        problems=publisher.problems,
     )

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
-from tests.faults.line import NEW, OLD, Line
+from corspolicy.sync.wire import DOCUMENTS
+from policy_service.publisher.scripts import END_EPOCH
+from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.proxy import Way
 from tests.redises import Server
 from tests.support import wait_until
@@ -60,8 +61,7 @@ def test_a_client_that_starts_after_redis_was_emptied_gets_everything(line: Line
 def test_redis_is_emptied_again_before_everything_is_written_anew(line: Line) -> None:
     tenant = line.new_tenant()
     # All documents are written, and the epoch that makes them a snapshot is on its way.
-    end_of_rebuild = f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}".encode()
-    with line.service_proxy.holding(end_of_rebuild, Way.UP) as wait_until_held:
+    with line.service_proxy.holding(run_of(END_EPOCH), Way.UP) as wait_until_held:
         line.published.redis.flushall()
         wait_until_held()
         line.published.redis.flushall()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import datetime
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
-from policy_service.local import embedded
+from corspolicy.sync.wire import EPOCH
+from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH
 from tests.conftest import Databases
-from tests.faults.line import NEW, OLD, Line
+from tests.faults.line import NEW, OLD, Line, run_of
+from tests.faults.postgres import Postgres, own_postgres
 from tests.faults.proxy import Way
 from tests.support import wait_until
 
@@ -24,31 +23,10 @@ LAST = "https://last.example.com"
 UNPUBLISHED = "SELECT revision FROM changes WHERE published_at IS NULL"
 
 
-class Postgres:
-    """A PostgreSQL of the module's own, that can be stopped and started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
-        self.url = ""
-
-    def start(self) -> None:
-        url = self._stack.enter_context(embedded.postgres(self._folder))
-        assert self.url in ("", url)
-        self.url = url
-
-    def stop(self) -> None:
-        self._stack.close()
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    # A path short enough for a socket, so that the URL stays the same.
-    with tempfile.TemporaryDirectory(prefix="corspolicy-", ignore_cleanup_errors=True) as folder:
-        postgres = Postgres(Path(folder))
-        postgres.start()
+    with own_postgres() as postgres:
         yield postgres
-        postgres.stop()
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +126,11 @@ def test_a_leader_that_wakes_while_it_writes_everything_anew(line: Line, step: s
     tenant, other = line.new_tenant(), line.new_tenant()
     old = line.service
     steps = {
-        "beginning": f"{DOCUMENTS}\r\n${len(EPOCH)}\r\n{EPOCH}",
-        "documents": tenant,
-        "end": f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}",
+        "beginning": run_of(BEGIN_EPOCH),
+        "documents": tenant.encode(),
+        "end": run_of(END_EPOCH),
     }
-    with line.service_proxy.holding(steps[step].encode(), Way.UP) as wait_until_held:
+    with line.service_proxy.holding(steps[step], Way.UP) as wait_until_held:
         # That step is on its way from the old leader, which is stopped and loses the lead.
         line.published.redis.flushall()
         wait_until_held()

@@ -1,8 +1,9 @@
-"""`corspolicy up | serve | migrate`, and keys made in the database: what needs servers' settings, not an API."""
+"""`corspolicy up | serve | migrate | takeover`, and keys made in the database: what needs settings, not an API."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,19 @@ import click
 import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 from sqlalchemy.exc import ProgrammingError
 
 from policy_service import migrate
 from policy_service.auth.callers import Caller
-from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
+from policy_service.cli.shared.arguments import yes_option
+from policy_service.database import DATABASE_ERRORS, create_engine, create_redis, create_sessions
 from policy_service.errors import Problem, message_of
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey
 from policy_service.local.embedded import EmbeddedError
 from policy_service.local.up import up
+from policy_service.publisher import takeover
 from policy_service.settings import Settings
 
 
@@ -60,7 +64,44 @@ def serve(host: str, port: int) -> None:
 def migrate_command() -> None:
     """Bring the database's schema up to date."""
     with _database_errors():
-        migrate.upgrade(_settings().database_url)
+        migrate.upgrade(_settings().session_database_url)
+
+
+@click.command("takeover")
+@yes_option
+def takeover_command(yes: bool) -> None:
+    """Publish this database's policies to a Redis that holds another database's.
+
+    For a database that was moved, or restored under another name or server, and for two copies of one database. With
+    the settings of the service. The other database's publisher stops publishing there, and says so.
+    """
+    settings = _settings()
+    with _database_errors():
+        owner = asyncio.run(_owner(settings))
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.ClickException("not a terminal: pass --yes")
+            click.confirm(
+                f"In the namespace {settings.namespace}, Redis holds the policies of database {owner or 'nobody'}. "
+                "Every service that reads them will apply this database's policies instead. Replace them?",
+                abort=True,
+            )
+        identity = asyncio.run(_take_over(settings))
+    click.echo(f"Redis is now this database's ({identity}); its publisher writes everything within seconds.")
+
+
+async def _owner(settings: Settings) -> str | None:
+    async with create_redis(settings.redis_url, settings.keys) as redis:
+        return await takeover.owner(redis, settings.keys)
+
+
+async def _take_over(settings: Settings) -> str:
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
+    try:
+        async with create_redis(settings.redis_url, settings.keys) as redis:
+            return await takeover.take_over(create_sessions(engine), redis, settings.keys)
+    finally:
+        await engine.dispose()
 
 
 def create_key(values: Mapping[str, Any]) -> str:
@@ -77,7 +118,7 @@ def create_key(values: Mapping[str, Any]) -> str:
 
 
 async def _create_key(settings: Settings, new: NewKey) -> str:
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     try:
         caller = Caller("corspolicy keys create")
         return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
@@ -91,6 +132,8 @@ def _database_errors() -> Iterator[None]:
         yield
     except ProgrammingError as error:
         raise click.ClickException("the database is not up to date: run `corspolicy migrate` first") from error
+    except RedisError as error:
+        raise click.ClickException(f"Redis can't be used: {error}") from error
     except (*DATABASE_ERRORS, CommandError) as error:
         raise click.ClickException(f"the database can't be used: {error}") from error
 
