@@ -196,9 +196,12 @@ def test_a_process_that_stops_signs_off(published: Published, redis_url: str) ->
 
 
 def test_without_asyncio_a_start_says_so(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    starting = Policies(redis_url).start()
-    # As another event loop would run it.
+    policies = Policies(redis_url)
+    starting, stopping = policies.start(), policies.stop()
+    # As another event loop would run them.
     with pytest.raises(RuntimeError, match="needs asyncio"):
         starting.send(None)
+    with pytest.raises(StopIteration):
+        stopping.send(None)
     (record,) = caplog.records
     assert "trio" in record.message

@@ -104,6 +104,8 @@ class Policies:
 
     async def stop(self) -> None:
         """Undo one `start` in this event loop; the last one ends the feed, and tells the policy service."""
+        if not self._replicas:
+            return
         loop = _running_loop()
         replica = self._replicas.get(loop)
         if replica is None:

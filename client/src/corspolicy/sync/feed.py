@@ -154,7 +154,7 @@ class Feed:
             await self._follow(redis, None)
             await self._compare(redis)
         else:
-            # Known before it serves: a write that is made while the snapshot is read waits for this process.
+            # Known before it serves: a write meanwhile waits for this process.
             await self._send_report(redis)
         if not self.connected:
             self.connected = True
