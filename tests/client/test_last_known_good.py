@@ -19,7 +19,7 @@ from corspolicy.sync import last_known_good
 from corspolicy.sync.last_known_good import Head
 from corspolicy.sync.wire import Envelope, Keys
 from tests.client.published import Published
-from tests.client.test_feed import A, Follower
+from tests.client.test_feed import A, B, Follower
 from tests.client.test_starts import store_many
 from tests.faults.proxy import Proxy
 from tests.support import ROOT, free_port
@@ -402,3 +402,33 @@ def test_policies_become_too_old_without_redis_and_current_again_with_it(redis_u
         await policies.stop()
 
     asyncio.run(test())
+
+
+def test_policies_that_have_not_caught_up_are_still_too_old(redis_url: str) -> None:
+    published = Published(redis_url)
+    published.publish("acme", 1, A)
+    published.end_epoch("1")
+
+    async def test(proxy: Proxy) -> None:
+        policies = Policies(proxy.url, max_stale=3.0)
+        await policies.start()
+        follower = Follower(policies)
+        assert await follower.allows("acme", A)
+        proxy.cut()
+        await follower.until(lambda: _async(not policies.is_ready()))
+        for revision in range(2, 802):
+            published.publish("busy", revision)
+        published.publish("acme", 802, B)
+        proxy.heal()
+        proxy.slow_down(0.2)
+
+        async def applies_the_last() -> bool:
+            assert not await follower.allows("acme", A)
+            return await follower.allows("acme", B)
+
+        await follower.until(applies_the_last)
+        assert policies.is_ready()
+        await policies.stop()
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        asyncio.run(test(proxy))

@@ -48,8 +48,8 @@ CLIENT_MUTANTS = [
     Mutant(
         "where nothing comes, the stream's last id is compared",
         FEED,
-        "await self._last_id(redis) != self.cursor and",
-        "False and",
+        "elif await self._last_id(redis) == self.cursor:",
+        "elif True:",
         FAULTS + "snapshots.py::test_the_stream_is_cut_past_the_cursor_of_a_client_that_is_away[0]",
     ),
     Mutant(
@@ -168,8 +168,8 @@ CLIENT_MUTANTS = [
     Mutant(
         "a process reports while it reads a snapshot",
         FEED,
-        "            asked_at = self._asked_at\n            if self._reporter.is_due:\n",
-        "            asked_at = self._asked_at\n            if False:\n",
+        "                asked_at = self._asked_at\n            if self._reporter.is_due:\n",
+        "                asked_at = self._asked_at\n            if False:\n",
         STARTS + "a_snapshot_that_is_coming_in_is_waited_for_beyond_the_start_up_timeout_and_reported_all_the_while",
     ),
     Mutant(
@@ -197,15 +197,22 @@ CLIENT_MUTANTS = [
     Mutant(
         "what is current is what was when Redis was asked",
         FEED,
-        "            self._cache.confirm(asked_at)\n        self.notify()\n        return True\n",
-        "            self._cache.confirm(time.monotonic())\n        self.notify()\n        return True\n",
+        "            self._confirm(asked_at)\n        self.notify()\n",
+        "            self._confirm(time.monotonic())\n        self.notify()\n",
         CLIENT + "processes.py::test_after_a_pause_no_request_is_allowed_by_policies_that_are_too_old",
+    ),
+    Mutant(
+        "what is current is what has read all that there is",
+        FEED,
+        "        if self._changes.is_at_end:\n            self._confirm(asked_at)\n",
+        "        self._confirm(asked_at)\n",
+        FILE + "policies_that_have_not_caught_up_are_still_too_old",
     ),
     Mutant(
         "each request looks whether the policies are too old",
         CACHE,
-        "return STALE if time.monotonic() > self._cache.stale_at else super().get(tenant, default)",
-        "return super().get(tenant, default)",
+        "return STALE if monotonic() > self._cache.stale_at else _get(self, tenant, default)",
+        "return _get(self, tenant, default)",
         CLIENT + "last_known_good.py::test_policies_become_too_old_without_redis_and_current_again_with_it",
     ),
     Mutant(

@@ -218,12 +218,15 @@ class Feed:
         """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was trimmed."""
         epoch = await self._read_epoch(redis)
         asked_at = self._asked_at
-        if (
-            epoch is None
-            or epoch != self._cache.epoch
-            or (await self._last_id(redis) != self.cursor and not await self._follow(redis, None))
-        ):
+        if epoch is None or epoch != self._cache.epoch:
             self._needs_snapshot = True
+        elif await self._last_id(redis) == self.cursor:
+            self._confirm(asked_at)
+        elif not await self._follow(redis, None):
+            self._needs_snapshot = True
+
+    def _confirm(self, asked_at: float) -> None:
+        """Note that nothing was missing when Redis was asked, which may be long ago for a process that was paused."""
         if not self._needs_snapshot:
             self._cache.confirm(asked_at)
 
@@ -247,7 +250,8 @@ class Feed:
                 self.progressed_at = time.monotonic()
                 self._wake()
             await self._follow(redis, None, snapshot)
-            asked_at = self._asked_at
+            if self._changes.is_at_end:
+                asked_at = self._asked_at
             if self._reporter.is_due:
                 await self._send_report(redis)
         if await self._read_epoch(redis) != epoch:
@@ -269,8 +273,7 @@ class Feed:
             return False
         if self._changes.gaps != gaps:
             self._needs_snapshot = True
-        if not self._needs_snapshot:
-            # Not "now": the answer may have been waiting for a process that was paused.
-            self._cache.confirm(asked_at)
+        if self._changes.is_at_end:
+            self._confirm(asked_at)
         self.notify()
         return True
