@@ -28,7 +28,7 @@ WRITE_BYTES = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
-_Published = tuple[str, int, bytes]
+Published = tuple[str, int, bytes]
 """Tenant, revision, envelope."""
 
 
@@ -139,9 +139,9 @@ class Lead:
         self._tell("leading")
         logger.info("wrote %d tenants to Redis, epoch %s", count, epoch)
 
-    async def _write(self, published: Iterable[_Published], *, is_news: bool) -> None:
+    async def _write(self, published: Iterable[Published], *, is_news: bool) -> None:
         position = self._position
-        for part in _parts(published):
+        for part in parts_of(published):
             position += len(part) if is_news else 0
             refused = await self._scripts.write(
                 self._epoch,
@@ -158,9 +158,9 @@ class Lead:
                 raise Lost(f"it has later revisions than this database: {refused}")
 
 
-def _parts(published: Iterable[_Published]) -> Iterator[list[_Published]]:
+def parts_of(published: Iterable[Published]) -> Iterator[list[Published]]:
     """In their order, as many as are written at once."""
-    part: list[_Published] = []
+    part: list[Published] = []
     size = 0
     for item in published:
         if part and size + len(item[2]) > WRITE_BYTES:
@@ -172,7 +172,7 @@ def _parts(published: Iterable[_Published]) -> Iterator[list[_Published]]:
         yield part
 
 
-def _published(tenant: str, revision: int, stored: dict[str, Any] | None) -> _Published:
+def _published(tenant: str, revision: int, stored: dict[str, Any] | None) -> Published:
     try:
         document = None if stored is None else StoredDocument.model_validate(stored)
         return tenant, revision, to_envelope(tenant, revision, document)

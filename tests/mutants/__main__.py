@@ -14,82 +14,13 @@ import tempfile
 from pathlib import Path
 
 from tests.mutants.client import CLIENT_MUTANTS
-from tests.mutants.mutant import FAULTS, Mutant
+from tests.mutants.mutant import Mutant
+from tests.mutants.service import SERVICE_MUTANTS
 from tests.support import ROOT
 
 TIMEOUT_SECONDS = 300
 COPIED = ("client", "policy_service", "tests", "pyproject.toml")
-PUBLISHER, PUBLISHER_STORE = "policy_service/publisher/leader.py", "policy_service/publisher/store.py"
-
-
-MUTANTS = [
-    *CLIENT_MUTANTS,
-    Mutant(
-        "a change is marked only when it is published",
-        PUBLISHER,
-        "        await self._write_documents(envelopes, announce=True)\n"
-        "        await store.mark_published(connection, [change.revision for change in batch])\n",
-        "        await store.mark_published(connection, [change.revision for change in batch])\n"
-        "        await self._write_documents(envelopes, announce=True)\n",
-        FAULTS + "service.py::test_the_service_is_killed_between_commit_and_publish",
-    ),
-    Mutant(
-        "Redis refuses a revision that is not higher",
-        PUBLISHER,
-        "if not held_revision or held_revision < tonumber(string.match(ARGV[i + 1], '^%d+')) then",
-        "if true then",
-        FAULTS + "service.py::test_the_service_is_killed_between_publish_and_mark",
-    ),
-    Mutant(
-        "Redis refuses documents of an earlier leader",
-        PUBLISHER,
-        "_WRITE = (\n    _CHECK_TERM\n",
-        "_WRITE = (\n    ''\n",
-        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[documents]",
-    ),
-    Mutant(
-        "Redis refuses to be emptied by an earlier leader",
-        PUBLISHER,
-        "_BEGIN_EPOCH = (\n    _CHECK_TERM\n",
-        "_BEGIN_EPOCH = (\n    ''\n",
-        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[beginning]",
-    ),
-    Mutant(
-        "Redis refuses the epoch of an earlier leader",
-        PUBLISHER,
-        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then",
-        "if false then",
-        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[end]",
-    ),
-    Mutant(
-        "an epoch ends only where its beginning is still known",
-        PUBLISHER,
-        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then",
-        "if tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then",
-        FAULTS + "redis.py::test_redis_is_emptied_again_before_everything_is_written_anew",
-    ),
-    Mutant(
-        "the leader looks every second whether Redis has what was published",
-        PUBLISHER,
-        "if time.monotonic() - checked_at >= CHECK_SECONDS:",
-        "if False:",
-        FAULTS + "redis.py::test_a_client_that_starts_after_redis_was_emptied_gets_everything",
-    ),
-    Mutant(
-        "and whether it is the same Redis",
-        PUBLISHER_STORE,
-        "(found.decode(), await history_of(redis)) == (epoch, history)",
-        "found.decode() == epoch",
-        FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",
-    ),
-    Mutant(
-        "connections to PostgreSQL are tried before they are used",
-        "policy_service/database.py",
-        "pool_pre_ping=True",
-        "pool_pre_ping=False",
-        FAULTS + "service.py::test_every_connection_to_postgres_is_ended",
-    ),
-]
+MUTANTS = [*CLIENT_MUTANTS, *SERVICE_MUTANTS]
 
 
 def failure_without(mutant: Mutant) -> str | None:
