@@ -164,7 +164,7 @@ SERVICE_MUTANTS = [
         SCRIPTS,
         "now() - seen > {AWAY_SECONDS} or not is_sound(PROCESSES)",
         "not is_sound(PROCESSES)",
-        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_refuse_writes]",
+        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_stay_away]",
     ),
     Mutant(
         "a receipt waits until every process is known",
