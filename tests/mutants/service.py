@@ -68,11 +68,11 @@ SERVICE_MUTANTS = [
         FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",
     ),
     Mutant(
-        "and whether the documents are there",
+        "and whether the documents are of that epoch",
         SCRIPTS,
         "~= epoch then return 'the documents are missing' end",
         "== '' then return 'the documents are missing' end",
-        CONTENTS + "documents_that_are_lost_are_written_again[one]",
+        CONTENTS + "documents_that_are_lost_are_written_again[epoch]",
     ),
     Mutant(
         "and how many there are",
