@@ -113,14 +113,14 @@ CLIENT_MUTANTS = [
         CHANGES,
         "            # The hash has lost what the stream tells of.\n            self.gaps += 1\n",
         "",
-        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_never_said_to_be_applied[nothing]",
+        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_not_said_to_be_applied[nothing]",
     ),
     Mutant(
         "a large document that is older than was announced is a gap",
         CHANGES,
         "self.gaps += revision < int(entry.revision or 0)",
         "pass",
-        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_never_said_to_be_applied[an older one]",
+        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_not_said_to_be_applied[an older one]",
     ),
     Mutant(
         "the last readable document is kept",
@@ -213,7 +213,7 @@ CLIENT_MUTANTS = [
         CACHE,
         "return STALE if monotonic() > self._cache.stale_at else _get(self, tenant, default)",
         "return _get(self, tenant, default)",
-        CLIENT + "last_known_good.py::test_policies_become_too_old_without_redis_and_current_again_with_it",
+        CLIENT + "processes.py::test_after_a_pause_no_request_is_allowed_by_policies_that_are_too_old",
     ),
     Mutant(
         "the file's checksum is compared",
