@@ -11,9 +11,10 @@ import pytest
 
 from corspolicy import Policies, Reason
 from corspolicy.core.decision import decide
-from corspolicy.sync.wire import CHANGES, Envelope
+from corspolicy.sync.wire import Envelope
 from tests.client.published import Published
 from tests.faults.proxy import BOTH, Proxy, Way
+from tests.keys import CHANGES
 from tests.support import WAIT_SECONDS
 
 A, B = "https://a.example.com", "https://b.example.com"

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from corspolicy.status import Report
-from corspolicy.sync.wire import PROCESS_PREFIX, PROCESSES
 from tests.faults import clocks
 from tests.faults.line import NEW, OLD, Line
+from tests.keys import PROCESS_PREFIX, PROCESSES
 from tests.support import Process, wait_until
 
 HOUR = 3600
