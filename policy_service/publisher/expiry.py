@@ -1,4 +1,4 @@
-"""Takes entries that have expired out of the documents. Clients do not wait for it: they go by their own clock."""
+"""Removes expired entries from the documents. Clients do not wait for it: they go by their own clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 async def expire_forever(sessions: Sessions, interval: float) -> None:
-    """Remove what has expired, now and every `interval` seconds, until cancelled."""
+    """Remove expired entries, now and every `interval` seconds, until cancelled."""
     has_failed = False
     while True:
         try:
@@ -32,13 +32,13 @@ async def expire_forever(sessions: Sessions, interval: float) -> None:
             has_failed = False
         except DATABASE_ERRORS as error:
             level = logging.DEBUG if has_failed else logging.WARNING
-            logger.log(level, "expired origins are not removed, which is tried again: %s", type(error).__name__)
+            logger.log(level, "expired origins can't be removed now, trying again: %s", type(error).__name__)
             has_failed = True
         await asyncio.sleep(interval)
 
 
 async def _expire_all(sessions: Sessions) -> None:
-    """Remove what has expired by now; nothing if another replica is at it."""
+    """Remove what has expired by now; nothing if another replica is doing so."""
     async with sessions.begin() as session:
         if not await store.try_lock_expiry(session):
             return
@@ -57,7 +57,7 @@ async def _expire(sessions: Sessions, tenant: str, now: datetime) -> None:
     try:
         await change_tenant(sessions, tenant, asked=_ASKED, action="origin.expire", change=change)
     except Problem:
-        logger.info("tenant %s was deleted before what has expired was removed", tenant)
+        logger.info("tenant %s was deleted before its expired entries were removed", tenant)
     except ValueError:
         # One document that can't be read must not keep all others from being cleaned.
-        logger.exception("what has expired of tenant %s can't be removed", tenant)
+        logger.exception("the expired entries of tenant %s can't be removed", tenant)

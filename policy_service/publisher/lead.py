@@ -143,7 +143,7 @@ class Lead:
         position = self._position
         for part in parts_of(published):
             position += len(part) if is_news else 0
-            refused = await self._scripts.write(
+            rejected = await self._scripts.write(
                 self._epoch,
                 self._writes,
                 position,
@@ -153,9 +153,9 @@ class Lead:
             )
             self._writes += 1
             # That a later document is there is right only where that is of this database, as it is now.
-            if refused and not await store.are_superseded(self._connection, refused):
-                await store.lift_revisions(self._connection, max(refused.values()))
-                raise Lost(f"it has later revisions than this database: {refused}")
+            if rejected and not await store.are_superseded(self._connection, rejected):
+                await store.lift_revisions(self._connection, max(rejected.values()))
+                raise Lost(f"it has later revisions than this database: {rejected}")
 
 
 def parts_of(published: Iterable[Published]) -> Iterator[list[Published]]:

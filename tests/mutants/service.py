@@ -40,7 +40,7 @@ SERVICE_MUTANTS = [
         FAULTS + "service.py::test_a_leader_that_wakes_after_another_has_led",
     ),
     Mutant(
-        "Redis rejects to be emptied by an earlier leader",
+        "Redis is not emptied by an earlier leader",
         SCRIPTS,
         "BEGIN_EPOCH = (\n    _COMMON\n    + _SAME_TERM\n",
         "BEGIN_EPOCH = (\n    _COMMON\n    + ''\n",
@@ -84,7 +84,7 @@ SERVICE_MUTANTS = [
     Mutant(
         "a later document that is not of this database is no document",
         LEAD,
-        "if refused and not await store.are_superseded(self._connection, refused):",
+        "if rejected and not await store.are_superseded(self._connection, rejected):",
         "if False:",
         RECEIPTS + "a_forged_revision_is_not_taken_for_a_change_that_is_applied[documents]",
     ),

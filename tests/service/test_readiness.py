@@ -56,6 +56,8 @@ def test_with_everything_up_it_lives_is_ready_and_publishes(api: Api, service: P
     assert api.http.get("/livez").json() == {"status": "ok"}
     tenant = api.new_tenant()
     wait_until(lambda: _is_published(api), "everything is published")
+    readiness = _readiness(api)
+    assert (readiness["oldest_unpublished_seconds"], readiness["problems"]) == (None, [])
     assert {b"platform", tenant.encode()} <= _published(service.environment["CORSPOLICY_REDIS_URL"])
 
 
@@ -86,6 +88,7 @@ def test_while_redis_hangs_it_is_ready_and_takes_changes(database_url: str, tmp_
             tenant = api.new_tenant()
             readiness = _readiness(api)
             assert (readiness["redis"], readiness["unpublished"]) == (False, 1)
+            assert 0 < readiness["oldest_unpublished_seconds"] < 20
             assert api.http.get("/livez").status_code == 200
             api.allow(tenant, "https://a.example.com")
         finally:
