@@ -15,7 +15,7 @@ from corspolicy import Policies, Reason
 from corspolicy.core.decision import decide
 from corspolicy.sync import last_known_good
 from corspolicy.sync.last_known_good import Head
-from corspolicy.sync.wire import Keys
+from corspolicy.sync.wire import Keys, mark
 from tests.client.published import Published
 from tests.client.test_feed import A, Follower
 from tests.client.test_last_known_good import allows, nowhere
@@ -206,6 +206,29 @@ def test_what_the_file_is_of_is_written_into_it(redis_url: str, tmp_path: Path) 
         await Follower(policies).until(lambda: asyncio.to_thread(lambda: _revision(path) == 7))
         cursor = policies.status().cursor
         await policies.stop()
-        assert last_known_good.read(path).head == Head("staging", "one", "3", cursor, 7, True)
+        digest = f"{mark('acme', 7):016x}"
+        assert last_known_good.read(path).head == Head("staging", "one", "3", cursor, 7, digest, True)
+
+    asyncio.run(test())
+
+
+def test_what_another_process_has_written_already_is_confirmed(redis_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "last-good"
+    published = Published(redis_url)
+    published.publish("acme", 1, A)
+    published.end_epoch("1")
+
+    async def test() -> None:
+        first, second = Policies(redis_url, snapshot_path=path), Policies(redis_url, snapshot_path=path)
+        await first.start()
+        await Follower(first).until(lambda: asyncio.to_thread(lambda: _revision(path) == 1))
+        written = path.stat().st_ino
+        yesterday = time.time() - 86_400
+        os.utime(path, (yesterday, yesterday))
+        await second.start()
+        await Follower(second).until(lambda: asyncio.to_thread(lambda: path.stat().st_mtime > yesterday + 1))
+        assert path.stat().st_ino == written
+        for policies in (first, second):
+            await policies.stop()
 
     asyncio.run(test())

@@ -24,7 +24,7 @@ def nowhere() -> str:
     return f"redis://127.0.0.1:{free_port()}/0"
 
 
-HEAD = Head("corspolicy", "database", "1", "1-0", 1, True)
+HEAD = Head("corspolicy", "database", "1", "1-0", 1, "0" * 16, True)
 
 
 def write(path: Path, published: Published) -> None:

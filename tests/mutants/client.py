@@ -233,9 +233,9 @@ CLIENT_MUTANTS = [
         KEEPING + "a_starting_process_does_not_overwrite_the_file_before_it_has_a_snapshot",
     ),
     Mutant(
-        "a process that is behind does not overwrite the file",
+        "what has been written already, or is older, is not written",
         KEEPER,
-        "if found is not None and head.is_behind(found):",
+        "if found is not None and found.covers(head):",
         "if False:",
         KEEPING + "a_process_that_is_behind_does_not_overwrite_what_another_has_written",
     ),
