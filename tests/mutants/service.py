@@ -68,11 +68,11 @@ SERVICE_MUTANTS = [
         FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",
     ),
     Mutant(
-        "and whether the documents are there",
+        "and whether the documents are of that epoch",
         SCRIPTS,
         "~= epoch then return 'the documents are missing' end",
         "== '' then return 'the documents are missing' end",
-        CONTENTS + "documents_that_are_lost_are_written_again[one]",
+        CONTENTS + "documents_that_are_lost_are_written_again[epoch]",
     ),
     Mutant(
         "and how many there are",
@@ -164,7 +164,7 @@ SERVICE_MUTANTS = [
         SCRIPTS,
         "now() - seen > {AWAY_SECONDS} or not is_sound(PROCESSES)",
         "not is_sound(PROCESSES)",
-        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_refuse_writes]",
+        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_stay_away]",
     ),
     Mutant(
         "a receipt waits until every process is known",
