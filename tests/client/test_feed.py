@@ -13,9 +13,9 @@ import pytest
 
 from corspolicy import Policies
 from corspolicy.core.decision import decide
-from corspolicy.sync.wire import CHANGES, EPOCH, PROCESS_PREFIX
 from policy_service.local import embedded
 from tests.client.published import Published
+from tests.keys import CHANGES, EPOCH, PROCESS_PREFIX
 from tests.support import free_port
 
 A, B = "https://a.example.com", "https://b.example.com"

@@ -15,7 +15,7 @@ from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
 from tests.faults.proxy import Proxy, Way
 
-MANY = 1500
+MANY = 2000
 LARGE_BYTES = 100_000
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from corspolicy.sync.wire import EPOCH
 from policy_service import migrate
 from policy_service.settings import Settings
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, Services
 from tests.faults.postgres import Postgres, own_postgres
+from tests.keys import EPOCH
 from tests.support import Api, Process, wait_until
 
 STAGING = "https://staging.example.com"

@@ -13,7 +13,10 @@ CACHE, CHANGES, CONNECTION, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, P
 )  # fmt: skip
 DOCUMENT = "client/src/corspolicy/core/document.py"
 CAPACITY = CLIENT + "capacity.py::test_"
+FETCHING = CLIENT + "fetching.py::test_"
 FILE = CLIENT + "last_known_good.py::test_"
+KEEPING = CLIENT + "keeper.py::test_"
+STALE = CLIENT + "max_stale.py::test_"
 STARTS = CLIENT + "starts.py::test_"
 
 CLIENT_MUTANTS = [
@@ -78,7 +81,7 @@ CLIENT_MUTANTS = [
         CACHE,
         "return known is None or revision > known",
         "return True",
-        FAULTS + "snapshots.py::test_entries_that_come_again_or_late_or_with_no_order",
+        CLIENT + "feed.py::test_repeated_and_reordered_entries_change_nothing",
     ),
     Mutant(
         "a deletion is remembered",
@@ -113,14 +116,14 @@ CLIENT_MUTANTS = [
         CHANGES,
         "            # The hash has lost what the stream tells of.\n            self.gaps += 1\n",
         "",
-        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_never_said_to_be_applied[nothing]",
+        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_not_said_to_be_applied[nothing]",
     ),
     Mutant(
         "a large document that is older than was announced is a gap",
         CHANGES,
         "self.gaps += revision < int(entry.revision or 0)",
         "pass",
-        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_never_said_to_be_applied[an older one]",
+        CLIENT + "restored.py::test_a_large_document_that_the_hash_has_lost_is_not_said_to_be_applied[an older one]",
     ),
     Mutant(
         "the last readable document is kept",
@@ -206,14 +209,14 @@ CLIENT_MUTANTS = [
         FEED,
         "        if self._changes.is_at_end:\n            self._confirm(asked_at)\n",
         "        self._confirm(asked_at)\n",
-        FILE + "policies_that_have_not_caught_up_are_still_too_old",
+        STALE + "policies_that_have_not_caught_up_are_still_too_old",
     ),
     Mutant(
         "each request looks whether the policies are too old",
         CACHE,
         "return STALE if monotonic() > self._cache.stale_at else _get(self, tenant, default)",
         "return _get(self, tenant, default)",
-        CLIENT + "last_known_good.py::test_policies_become_too_old_without_redis_and_current_again_with_it",
+        CLIENT + "processes.py::test_after_a_pause_no_request_is_allowed_by_policies_that_are_too_old",
     ),
     Mutant(
         "the file's checksum is compared",
@@ -227,28 +230,28 @@ CLIENT_MUTANTS = [
         KEEPER,
         "if not feed.connected or feed.epoch is None or age is None or age > CONFIRM_SECONDS:",
         "if not feed.connected:",
-        FILE + "a_starting_process_does_not_overwrite_the_file_before_it_has_a_snapshot",
+        KEEPING + "a_starting_process_does_not_overwrite_the_file_before_it_has_a_snapshot",
     ),
     Mutant(
-        "a process that is behind does not overwrite the file",
+        "what has been written already, or is older, is not written",
         KEEPER,
-        "if found is not None and head.is_behind(found):",
+        "if found is not None and found.covers(head):",
         "if False:",
-        FILE + "a_process_that_is_behind_does_not_overwrite_what_another_has_written",
+        KEEPING + "a_process_that_is_behind_does_not_overwrite_what_another_has_written",
     ),
     Mutant(
         "the file is written a last time at the stop",
         REPLICA,
         "if self._keeper is not None and must_save:",
         "if False and self._keeper is not None and must_save:",
-        FILE + "each_change_reaches_the_file_soon_and_the_last_one_with_the_stop",
+        KEEPING + "each_change_reaches_the_file_soon_and_the_last_one_with_the_stop",
     ),
     Mutant(
         "a file whose time is still to come is of unknown age",
         LAST_KNOWN_GOOD,
         "None if age < -CLOCK_SKEW_SECONDS else max(age, 0.0)",
         "max(age, 0.0)",
-        FILE + "a_clock_that_was_set_back_does_not_make_a_file_young",
+        STALE + "a_clock_that_was_set_back_does_not_make_a_file_young",
     ),
     Mutant(
         "a file of another namespace or database is ignored",
@@ -269,42 +272,42 @@ CLIENT_MUTANTS = [
         FETCHER,
         "if epoch is not None and read_epoch(inside) == epoch == self._cache.epoch:",
         "if True:",
-        CAPACITY + "a_fetch_from_an_earlier_epoch_is_not_taken",
+        FETCHING + "a_fetch_from_an_earlier_epoch_is_not_taken",
     ),
     Mutant(
         "a fetch that fails is tried once more over a fresh connection",
         FETCHER,
         "                await self._close()\n        self._redis = self._connect()\n",
         "                await self._close()\n                raise\n        self._redis = self._connect()\n",
-        CAPACITY + "an_idle_connection_that_was_dropped_denies_nobody",
+        FETCHING + "an_idle_connection_that_was_dropped_denies_nobody",
     ),
     Mutant(
         "a connection that was left idle is not waited for as long as a fresh one",
         FETCHER,
         "patience = min(PATIENCE_SECONDS + PATIENCE * self._took, SILENCE_SECONDS)",
         "patience = SILENCE_SECONDS",
-        CAPACITY + "an_idle_connection_that_was_dropped_denies_nobody[silently]",
+        FETCHING + "an_idle_connection_that_was_dropped_denies_nobody[silently]",
     ),
     Mutant(
         "changes of tenants that are being fetched are taken",
         CACHE,
         "return self.is_complete or tenant in self._documents or tenant in self._awaited or tenant == PLATFORM",
         "return self.is_complete or tenant in self._documents or tenant == PLATFORM",
-        CAPACITY + "a_change_during_a_fetch_is_not_lost",
+        FETCHING + "a_change_during_a_fetch_is_not_lost",
     ),
     Mutant(
         "tenants that are being fetched are not evicted",
         CACHE,
         "if tenant == PLATFORM or tenant in self._awaited:",
         "if tenant == PLATFORM:",
-        CAPACITY + "a_tenant_that_is_awaited_is_not_evicted",
+        FETCHING + "a_tenant_that_is_awaited_is_not_evicted",
     ),
     Mutant(
         "snapshots have the tenants that are being fetched",
         SNAPSHOT,
         ", *self._cache.awaited)))",
         ")))",
-        CAPACITY + "a_change_that_is_missed_during_a_fetch_is_not_lost",
+        FETCHING + "a_change_that_is_missed_during_a_fetch_is_not_lost",
     ),
     Mutant(
         "a tenant that was changed is not unknown any more",

@@ -16,9 +16,10 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from corspolicy.sync.wire import DOCUMENTS, is_reserved
+from corspolicy.sync.wire import is_reserved
 from policy_service.local import embedded
 from tests.conftest import admin_key
+from tests.keys import DOCUMENTS
 from tests.service.helpers import driver_url, problem
 from tests.support import Api, Process, free_port, running, wait_until
 

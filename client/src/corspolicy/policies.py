@@ -43,7 +43,8 @@ class Policies:
         recently used are evicted. `startup_timeout` is how long a start or a first request waits for policies, since
         the last of them came: a snapshot that is still coming in is waited for. `snapshot_path` names a file that is
         kept equal to the cached policies; a start that can't reach Redis goes on with it. `max_stale` is how old the
-        cached policies may become: after that nothing is granted; None means forever.
+        cached policies may become, 5 or more, since Redis confirms them every 2 seconds: after that nothing is
+        granted; None means forever.
 
         Raises ValueError for a missing or invalid URL, an invalid namespace, and a capacity below 1.
         """

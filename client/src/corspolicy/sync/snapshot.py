@@ -68,8 +68,10 @@ class Snapshot:
     async def _cached_pages(self, redis: Redis, ask: Ask) -> AsyncIterator[None]:
         """Where there are more tenants than fit: those that are cached, and those that are awaited."""
         names = list(dict.fromkeys((PLATFORM, *self._cache.tenants(), *self._cache.awaited)))
-        while names:
-            page, names = names[: self._pace.page], names[self._pace.page :]
+        position = 0
+        while position < len(names):
+            page = names[position : position + self._pace.page]
+            position += len(page)
             began_at = time.monotonic()
             values = await ask(redis.hmget(self._keys.documents, page))
             self._pace.took(time.monotonic() - began_at)
