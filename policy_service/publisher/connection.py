@@ -16,13 +16,11 @@ FROZEN_SECONDS = 10
 """A leader queries PostgreSQL every second. One that is silent for so long is frozen: a standby takes over."""
 PROBES = 3
 
-# For the session. Keepalives: PostgreSQL must notice that a leader's machine is gone. Plans: one made while a table was
-# empty would be used until the table is next analyzed, and read all of it for every row.
-_SETTINGS = {
+# PostgreSQL must notice that a leader's machine is gone, to give its lock to another.
+_KEEPALIVE = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
-    "plan_cache_mode": "force_custom_plan",
 }
 _HOLDS_LOCK = """
     locktype = 'advisory' AND granted AND classid = 0 AND objid = :lock AND objsubid = 1
@@ -67,7 +65,8 @@ def create_leader_engine(url: str) -> AsyncEngine:
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": COMMAND_TIMEOUT_SECONDS,
             "server_settings": {"application_name": "corspolicy publisher"},
-            # Unnamed statements, as long as it may turn out to be a pooler that mixes up named ones.
+            # Each is planned for the tables as they are: a plan that was kept from when a table was empty would read
+            # all of it for every row. And none is left behind in the session of a pooler.
             **UNNAMED_STATEMENTS,
         },
     )
@@ -77,7 +76,7 @@ async def prepare_session(engine: AsyncEngine, connection: AsyncConnection) -> N
     """Make a new connection ready to lead. Raises TransactionPooling if no session can be kept on it."""
     if await _is_pooled_by_transaction(engine, connection):
         raise TransactionPooling
-    for name, value in _SETTINGS.items():
+    for name, value in _KEEPALIVE.items():
         await connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
 
 

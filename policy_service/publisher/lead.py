@@ -28,7 +28,7 @@ WRITE_BYTES = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
-_Published = tuple[str, int, bytes]
+Published = tuple[str, int, bytes]
 """Tenant, revision, envelope."""
 
 
@@ -139,11 +139,11 @@ class Lead:
         self._tell("leading")
         logger.info("wrote %d tenants to Redis, epoch %s", count, epoch)
 
-    async def _write(self, published: Iterable[_Published], *, is_news: bool) -> None:
+    async def _write(self, published: Iterable[Published], *, is_news: bool) -> None:
         position = self._position
-        for part in _parts(published):
+        for part in parts_of(published):
             position += len(part) if is_news else 0
-            refused = await self._scripts.write(
+            rejected = await self._scripts.write(
                 self._epoch,
                 self._writes,
                 position,
@@ -153,14 +153,14 @@ class Lead:
             )
             self._writes += 1
             # That a later document is there is right only where that is of this database, as it is now.
-            if refused and not await store.are_superseded(self._connection, refused):
-                await store.lift_revisions(self._connection, max(refused.values()))
-                raise Lost(f"it has later revisions than this database: {refused}")
+            if rejected and not await store.are_superseded(self._connection, rejected):
+                await store.lift_revisions(self._connection, max(rejected.values()))
+                raise Lost(f"it has later revisions than this database: {rejected}")
 
 
-def _parts(published: Iterable[_Published]) -> Iterator[list[_Published]]:
+def parts_of(published: Iterable[Published]) -> Iterator[list[Published]]:
     """In their order, as many as are written at once."""
-    part: list[_Published] = []
+    part: list[Published] = []
     size = 0
     for item in published:
         if part and size + len(item[2]) > WRITE_BYTES:
@@ -172,7 +172,7 @@ def _parts(published: Iterable[_Published]) -> Iterator[list[_Published]]:
         yield part
 
 
-def _published(tenant: str, revision: int, stored: dict[str, Any] | None) -> _Published:
+def _published(tenant: str, revision: int, stored: dict[str, Any] | None) -> Published:
     try:
         document = None if stored is None else StoredDocument.model_validate(stored)
         return tenant, revision, to_envelope(tenant, revision, document)

@@ -1,8 +1,8 @@
 """Publishes every committed change to Redis: in order per tenant, at least once, by one leader at a time.
 
 The leader holds an advisory lock on a connection of its own and does all its work in the database over that
-connection, so that whoever loses the lock can mark nothing. Redis protects itself from a leader that does not know
-yet that it is none: it rejects an earlier term and a revision that is not higher than the one held.
+connection, so that a leader that loses the lock can mark nothing. Redis protects itself from a leader that does not
+know yet that it is none: it rejects an earlier term and a revision that is not higher than the one held.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ if ARGV[3] ~= '' then
 elseif field('writes') ~= ARGV[4] then
   return redis.error_reply('LOST the last writes are missing')
 end
-local refused = {{}}
+local rejected = {{}}
 for i = 8, #ARGV, 2 do
   local tenant, envelope = ARGV[i], ARGV[i + 1]
   local held = redis.call('HGET', DOCUMENTS, tenant)
@@ -136,15 +136,15 @@ for i = 8, #ARGV, 2 do
     end
     redis.call('HSET', DOCUMENTS, tenant, envelope)
   elseif tonumber(held_revision) > tonumber(revision) then
-    refused[#refused + 1] = tenant
-    refused[#refused + 1] = held_revision
+    rejected[#rejected + 1] = tenant
+    rejected[#rejected + 1] = held_revision
   end
 end
 local highest = math.max(number(field('{REVISION_FIELD.decode()}')), number(ARGV[6]))
 redis.call('HSET', IDENTITY, 'position', ARGV[5], '{REVISION_FIELD.decode()}', string.format('%d', highest))
 redis.call('HINCRBY', IDENTITY, 'writes', 1)
 count()
-return refused
+return rejected
 """
 )
 
@@ -257,8 +257,8 @@ class Scripts:
     ) -> dict[str, int]:
         """Write documents, and announce them unless `length` is 0; what is held of tenants, where that is later."""
         parts = [part for envelope in envelopes for part in envelope]
-        refused = await self._run(self._write, epoch, writes, position, revision, length, *parts)
-        return {tenant.decode(): int(held) for tenant, held in zip(refused[::2], refused[1::2], strict=True)}
+        rejected = await self._run(self._write, epoch, writes, position, revision, length, *parts)
+        return {tenant.decode(): int(held) for tenant, held in zip(rejected[::2], rejected[1::2], strict=True)}
 
     async def begin_epoch(self, *, is_first: bool) -> None:
         """Remove the epoch and all documents."""

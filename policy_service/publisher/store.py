@@ -143,7 +143,7 @@ async def mark_published(connection: AsyncConnection, revisions: Sequence[int]) 
     """Note that Redis has these changes, and number them in this order.
 
     Only the leader marks, over the connection that holds its lock. So one marking ends before another begins, and
-    whoever has read a position can be sure that no lower one will still appear.
+    a reader of a position can be sure that no lower one will appear later.
     """
     last = select(func.coalesce(func.max(Change.position), 0)).scalar_subquery()
     number = func.row_number().over(order_by=Change.revision)

@@ -1,7 +1,7 @@
 """What a request pays for CORS: Starlette's CORSMiddleware and ours around the same application; and what a hostile
 request costs, beside what it costs to read its lines.
 
-Each request's scope is made afresh, as a server would, and only the call is timed. Peers take turns in short rounds, so
+Each request's scope is new, as a server makes it, and only the call is timed. Peers take turns in short rounds, so
 that a machine whose speed drifts slows all of them; medians over the rounds are compared.
 """
 
@@ -179,7 +179,7 @@ async def _measure_hostile() -> None:
             rounds = 9 if len(lines) > len(_HEADERS) + 3 else 2_000
             best = math.inf
             for _ in range(rounds):
-                # Afresh, as a server would: Python remembers the hash of bytes.
+                # New lines, as a server makes them: Python remembers the hash of bytes.
                 fresh = [(bytes(bytearray(name)), bytes(bytearray(value))) for name, value in lines]
                 start = time.perf_counter()
                 call(chain, method, fresh, 0.0)

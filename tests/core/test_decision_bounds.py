@@ -29,7 +29,7 @@ def _preflight(method: bytes, headers: bytes = b"") -> list[tuple[bytes, bytes]]
 
 
 def _remembered_bytes(chain: Chain) -> int:
-    remembered = chain._remembered
+    remembered = chain.remembered
     keys = (part for key in remembered for part in (key if isinstance(key, tuple) else (key,)))
     return sum(map(sys.getsizeof, keys))
 
@@ -40,7 +40,7 @@ def test_forged_preflights_do_not_grow_memory() -> None:
         decide(chain, "OPTIONS", _preflight(b"M%d" % index, b"x-%d," % index * 100), 0.0)
         decide(chain, "OPTIONS", _preflight(b"M" * 60_000 + b"%d" % index), 0.0)
         decide(chain, "GET", [(b"origin", b"https://a%d.example.com" % index)], 0.0)
-    assert len(chain._remembered) <= MAX_REMEMBERED
+    assert len(chain.remembered) <= MAX_REMEMBERED
     assert _remembered_bytes(chain) < 150_000
 
 
@@ -75,6 +75,9 @@ def test_a_second_line_settles_what_is_left_to_look_for() -> None:
     assert read_preflight([origin, origin]) == (MALFORMED, None, None)
     assert read_preflight([method, method, origin]) == (ORIGIN, MALFORMED, None)
     assert read_preflight([method, method]) == (None, MALFORMED, None)
+    long = (b"origin", b"x" * 60_000)
+    assert read_preflight([method, method, long]) == (MALFORMED, MALFORMED, None)
+    assert read_preflight([origin, origin, (method[0], b"M" * 60_000)]) == (MALFORMED, MALFORMED, None)
 
 
 def test_lines_of_requested_headers_are_joined_no_further_than_the_limit() -> None:

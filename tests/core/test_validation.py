@@ -115,13 +115,31 @@ def test_problems_and_warnings_are_bounded() -> None:
     assert len(covered.warnings) == MAX_REPORTED
 
 
-def test_the_same_pattern_with_two_ends_is_refused() -> None:
+def test_a_suggestion_for_a_bare_text_leaves_nothing_out() -> None:
+    for count, is_suggested in ((1, True), (50, True), (101, False)):
+        origins = [f"https://a{index}.example.com" for index in range(count)]
+        (error,) = check({"allow_origins": ",".join(origins)}).errors
+        assert error.suggestion == (json.dumps(origins) if is_suggested else None)
+    names = [f"x-{index}" for index in range(50)]
+    (error,) = check({"allow_headers": " ".join(names)}).errors
+    assert error.suggestion == json.dumps(names)
+
+
+def test_a_text_of_many_origins_is_suggested_in_part() -> None:
+    origins = [f"https://a{index}.example.com" for index in range(50)]
+    errors = check({"allow_origins": [" ".join(origins)]}).errors
+    assert [error.suggestion for error in errors] == origins[:10]
+    (error,) = check({"allow_headers": [" ".join(f"x-{index}" for index in range(50))]}).errors
+    assert (error.code, error.suggestion) == ("header_not_a_token", None)
+
+
+def test_the_same_pattern_with_two_times_of_expiry_is_rejected() -> None:
     origins = ["https://a.com", {"pattern": "https://a.com", "expires_at": "2030-01-01T00:00:00Z"}]
     assert [finding.code for finding in check({"allow_origins": origins}).errors] == ["origin_duplicate"]
 
 
 @pytest.mark.parametrize("parent", ["com", "github.io", "amazonaws.com", "windows.net", "unknown-tld"])
-def test_a_wildcard_over_names_of_strangers_is_refused_with_credentials(parent: str) -> None:
+def test_a_wildcard_over_names_of_strangers_is_rejected_with_credentials(parent: str) -> None:
     values = {"allow_origins": [f"https://*.{parent}"], "allow_credentials": True}
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     assert [finding.code for finding in checked.errors] == ["origin_public_suffix"]

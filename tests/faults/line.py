@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import asyncpg
 import httpx
 
-from corspolicy.sync.wire import CHANGES
 from policy_service.local import embedded
 from tests.client.published import Published
 from tests.conftest import admin_key
 from tests.faults.proxy import Proxy
+from tests.keys import CHANGES
 from tests.support import Api, Process, free_port, wait_until
 
 # What a tenant admits at first, and what instead after its change.

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from corspolicy.sync.wire import DOCUMENTS
 from policy_service.publisher.scripts import END_EPOCH
 from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.proxy import Way
+from tests.keys import DOCUMENTS
 from tests.redises import Server
 from tests.support import wait_until
 

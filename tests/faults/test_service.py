@@ -11,12 +11,12 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from corspolicy.sync.wire import EPOCH
 from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.postgres import Postgres, own_postgres
 from tests.faults.proxy import Way
+from tests.keys import EPOCH
 from tests.support import wait_until
 
 LAST = "https://last.example.com"

@@ -13,7 +13,7 @@ from tests.faults.line import NEW, RedisServer, Services
 from tests.poolers import pgbouncer
 from tests.support import Process, wait_until
 
-WRITERS, WRITES = 8, 10
+WRITERS, WRITES = 8, 5
 _ADVISORY_LOCKS = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = $1"
 _OWN_OID = "SELECT oid FROM pg_database WHERE datname = current_database()"
 
@@ -60,7 +60,7 @@ def _works(line: Services) -> None:
 
 def test_everything_works_through_session_mode(line: Services, direct: str) -> None:
     with pgbouncer(direct, "session") as url:
-        line.service, line.api = line.start_service(CORSPOLICY_DATABASE_URL=url, CORSPOLICY_PUBLISHER_DATABASE_URL=url)
+        line.service, line.api = line.start_service(CORSPOLICY_DATABASE_URL=url)
         _works(line)
         line.service.stop()
 

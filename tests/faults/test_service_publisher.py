@@ -26,7 +26,7 @@ def _rows_read(sql: Sql) -> int:
     return int(sql(_ROWS_READ)[0][0])
 
 
-def test_publishing_one_change_reads_few_rows_however_many_came_since_the_publisher_connected(line: Line) -> None:
+def test_marking_one_change_reads_few_rows_however_many_there_are(line: Line) -> None:
     with line.sql() as sql:
         # Statistics as they were when the table was nearly empty: no plan is made again because they change.
         sql("ALTER TABLE changes SET (autovacuum_enabled = false)")

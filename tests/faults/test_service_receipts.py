@@ -50,10 +50,13 @@ def _come_back_empty(line: Line) -> None:
 
 
 def _stay_away(line: Line) -> None:
+    """No service was there to see it."""
+    line.service.kill()
     line.redis.kill()
     # The fault's duration: longer than a report lives.
     time.sleep(REPORT_TTL_SECONDS + 3)
     line.redis.start()
+    line.restart_service()
 
 
 def _lose_the_register(line: Line) -> None:

@@ -55,14 +55,16 @@ def _is_whole(line: Line) -> bool:
     return epoch is not None and redis.hget(KEYS.documents, EPOCH_FIELD) == epoch
 
 
-@pytest.mark.parametrize("field", [None, "one"], ids=["all", "one"])
-def test_documents_that_are_lost_are_written_again(line: Line, field: str | None) -> None:
+@pytest.mark.parametrize("lost", ["all", "one", "epoch"])
+def test_documents_that_are_lost_are_written_again(line: Line, lost: str) -> None:
     tenant, other = line.new_tenant(), line.new_tenant()
     redis: Any = line.published.redis
-    if field is None:
+    if lost == "all":
         redis.delete(KEYS.documents)
-    else:
+    elif lost == "one":
         redis.hdel(KEYS.documents, tenant)
+    else:
+        redis.hset(KEYS.documents, EPOCH_FIELD, "another")
     lost_at = time.monotonic()
     line.measure("documents lost, the epoch left", lambda: redis.hexists(KEYS.documents, tenant) and _is_whole(line))
     (client,) = line.start_clients(line.redis.url)

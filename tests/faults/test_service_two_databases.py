@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from corspolicy.sync.wire import EPOCH
 from policy_service import migrate
 from policy_service.settings import Settings
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, Services
 from tests.faults.postgres import Postgres, own_postgres
+from tests.keys import EPOCH
 from tests.support import Api, Process, wait_until
 
 STAGING = "https://staging.example.com"
@@ -57,15 +57,15 @@ def _stays(line: Line, tenant: str, origin: str) -> None:
         time.sleep(0.1)
 
 
-def _take_over(database_url: str, redis_url: str) -> None:
+def _take_over(database_url: str, redis_url: str, *options: str, exit_code: int = 0) -> None:
     environment = {
         **os.environ,
         "CORSPOLICY_DATABASE_URL": database_url,
         "CORSPOLICY_REDIS_URL": redis_url,
     }
-    command = [sys.executable, "-c", "from policy_service.cli.main import main; main()", "takeover", "--yes"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", "from policy_service.cli.main import main; main()", "takeover", *options]
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == exit_code, done.stderr
 
 
 def _another_service(line: Line, database_url: str, **settings: str) -> tuple[Process, Api]:
@@ -93,13 +93,15 @@ def test_another_database_publishes_nothing_and_says_so_until_it_takes_over(
     line.wait_until_shown(tenant, NEW)
     assert line.readiness()["problems"] == []
 
-    _take_over(url, line.redis.url)
+    _take_over(url, line.redis.url, exit_code=1)  # Nobody was there to say yes.
+    _stays(line, tenant, NEW)
+    _take_over(url, line.redis.url, "--yes")
     # The new one has no such tenant.
     line.wait_until_shown(tenant, STAGING if kind == "copy" else None)
     wait_until(lambda: _is_blocked(line, line.service, "corspolicy takeover"), "the other says so in turn")
     assert line.readiness(service)["problems"] == []
 
-    _take_over(line.database_url, line.redis.url)
+    _take_over(line.database_url, line.redis.url, "--yes")
     line.recovers(f"a {kind} database took over: the first takes its Redis back", tenant)
     wait_until(lambda: _is_blocked(line, service, "corspolicy takeover"), "the other says so again")
     service.stop()
@@ -117,7 +119,7 @@ def test_two_physical_copies_do_not_fight(line: Line, postgres: Postgres) -> Non
         # Nothing tells it from the first, which is deposed: it says so, and does not fight back.
         wait_until(lambda: _is_blocked(line, line.service, "two copies of one database"), "the first says so")
         _stays(line, tenant, OLD)
-        _take_over(line.database_url, line.redis.url)
+        _take_over(line.database_url, line.redis.url, "--yes")
         wait_until(lambda: _is_blocked(line, service, "another database"), "the copy is told from it now")
         line.change(tenant)
         line.recovers("one of two physical copies takes over", tenant)

@@ -15,9 +15,10 @@ import pytest
 import redis
 
 from corspolicy.status import Report
-from corspolicy.sync.wire import EPOCH, PROCESS_PREFIX, PROCESSES, REPORT_TTL_SECONDS
+from corspolicy.sync.wire import REPORT_TTL_SECONDS
 from policy_service.propagation.service import MAX_WAITING
 from policy_service.publisher.scripts import REGISTER_FIELD
+from tests.keys import EPOCH, PROCESS_PREFIX, PROCESSES
 from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, tenant_api
 from tests.support import Api, Process, running, wait_until
 

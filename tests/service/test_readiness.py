@@ -16,9 +16,10 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from corspolicy.sync.wire import DOCUMENTS, is_reserved
+from corspolicy.sync.wire import is_reserved
 from policy_service.local import embedded
 from tests.conftest import admin_key
+from tests.keys import DOCUMENTS
 from tests.service.helpers import driver_url, problem
 from tests.support import Api, Process, free_port, running, wait_until
 
@@ -55,6 +56,8 @@ def test_with_everything_up_it_lives_is_ready_and_publishes(api: Api, service: P
     assert api.http.get("/livez").json() == {"status": "ok"}
     tenant = api.new_tenant()
     wait_until(lambda: _is_published(api), "everything is published")
+    readiness = _readiness(api)
+    assert (readiness["oldest_unpublished_seconds"], readiness["problems"]) == (None, [])
     assert {b"platform", tenant.encode()} <= _published(service.environment["CORSPOLICY_REDIS_URL"])
 
 
@@ -85,6 +88,7 @@ def test_while_redis_hangs_it_is_ready_and_takes_changes(database_url: str, tmp_
             tenant = api.new_tenant()
             readiness = _readiness(api)
             assert (readiness["redis"], readiness["unpublished"]) == (False, 1)
+            assert 0 < readiness["oldest_unpublished_seconds"] < 20
             assert api.http.get("/livez").status_code == 200
             api.allow(tenant, "https://a.example.com")
         finally:

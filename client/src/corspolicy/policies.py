@@ -22,7 +22,7 @@ class Policies:
     """Policies read from Redis. Share one among all middlewares of a process.
 
     It follows Redis while it is started (by the lifespan of an application that it is installed in, or by its
-    first request) and holds one replica for each event loop: a forked worker or a second loop gets its own.
+    first request), with one replica for each event loop: a forked worker or a second loop gets its own.
     """
 
     def __init__(
@@ -43,9 +43,10 @@ class Policies:
         recently used are evicted. `startup_timeout` is how long a start or a first request waits for policies, since
         the last of them came: a snapshot that is still coming in is waited for. `snapshot_path` names a file that is
         kept equal to the cached policies; a start that can't reach Redis goes on with it. `max_stale` is how old the
-        cached policies may become: after that nothing is granted; None means forever.
+        cached policies may become, 5 or more, since Redis confirms them every 2 seconds: after that nothing is
+        granted; None means forever.
 
-        Raises ValueError for a missing or malformed URL, an invalid namespace, and a capacity below 1.
+        Raises ValueError for a missing or invalid URL, an invalid namespace, and a capacity below 1.
         """
         url = redis_url or os.environ.get("CORSPOLICY_REDIS_URL")
         if not url:
@@ -104,6 +105,8 @@ class Policies:
 
     async def stop(self) -> None:
         """Undo one `start` in this event loop; the last one ends the feed, and tells the policy service."""
+        if not self._replicas:
+            return
         loop = _running_loop()
         replica = self._replicas.get(loop)
         if replica is None:

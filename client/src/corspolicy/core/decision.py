@@ -29,7 +29,7 @@ _ANY = ANY.encode()
 class Reason(StrEnum):
     """Why a decision is as it is. Told to the operator, never to the caller."""
 
-    # Refusals are counted by reason on the hot path; Enum's own hash is a Python function.
+    # Denied requests are counted by reason on the hot path; Enum's own hash is a Python function.
     __hash__ = str.__hash__
 
     ALLOWED = "allowed"
@@ -80,7 +80,7 @@ class Decision:
 class Chain:
     """The policies that a request meets, in order; the first that allows its origin answers alone."""
 
-    __slots__ = ("_denied", "_denied_preflight", "_policies", "_public", "_remembered", "denied_conditional")
+    __slots__ = ("_denied", "_denied_preflight", "_policies", "denied_conditional", "public", "remembered")
 
     def __init__(self, policies: Sequence[CompiledPolicy], reason: Reason = Reason.ORIGIN_NOT_ALLOWED) -> None:
         """`reason` is that of a request whose origin none of the policies allows."""
@@ -89,28 +89,18 @@ class Chain:
         # Vary (Fetch, section 3.3.5).
         first = next((policy for policy in policies if not policy.is_empty), None)
         is_public = first is not None and first.any_until > _NEVER
-        self._public = _allow(_ANY, first, _ANY, first.any_until, ()) if first is not None and is_public else None
+        self.public = _allow(_ANY, first, _ANY, first.any_until, ()) if first is not None and is_public else None
         self._denied = Decision(reason, _ONLY_VARY_ORIGIN)
         # A 304 would make the browser read its stored response, which may carry the headers of an earlier policy.
         self.denied_conditional = Decision(reason, _ONLY_VARY_ORIGIN, hidden=CONDITIONAL)
         self._denied_preflight = Decision(reason, _ONLY_VARY_PREFLIGHT, 403)
-        self._remembered: dict[bytes | tuple[bytes, bytes, bytes], Decision] = {}
-
-    def without_origin(self, method: str, now: float) -> Decision:
-        """The decision on a request that has no Origin."""
-        public = self._public
-        if public is not None and now < public.until:
-            return public
-        return _ABSENT_CACHEABLE if method in _CACHEABLE_METHODS else _ABSENT
+        self.remembered: dict[bytes | tuple[bytes, bytes, bytes], Decision] = {}
 
     def actual(self, origin: bytes, now: float) -> Decision:
         """The decision on an actual request from `origin`."""
-        public = self._public
+        public = self.public
         if public is not None and now < public.until:
             return public
-        decision = self._remembered.get(origin)
-        if decision is not None and now < decision.until:
-            return decision
         for policy in self._policies:
             match = policy.match(origin, now)
             if match is not None:
@@ -121,7 +111,7 @@ class Chain:
     def preflight(self, origin: bytes, method: bytes, headers: bytes, now: float) -> Decision:
         """The decision on a preflight from `origin` for `method` and the list of `headers`."""
         is_short = len(headers) <= MAX_REMEMBERED_HEADERS_BYTES
-        decision = self._remembered.get((origin, method, headers)) if is_short else None
+        decision = self.remembered.get((origin, method, headers)) if is_short else None
         if decision is not None and now < decision.until:
             return decision
         actual = self.actual(origin, now)
@@ -133,9 +123,9 @@ class Chain:
     def _remember(self, request: bytes | tuple[bytes, bytes, bytes], decision: Decision) -> Decision:
         # Entries of an allowlist only ever expire, so that what was allowed stays so until then. Bounded in number and
         # size: one wildcard allows endless origins, and a forged preflight may hold anything.
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[request] = decision
+        if len(self.remembered) >= MAX_REMEMBERED:
+            self.remembered.clear()
+        self.remembered[request] = decision
         return decision
 
 
@@ -163,16 +153,24 @@ def decide(chain: Chain, method: str, headers: Iterable[Line], now: float) -> De
             return chain.preflight(origin, requested_method, requested_headers or b"", now)
     else:
         origin = None
+        watched = _OF_ACTUAL
         for name, value in headers:
-            if name == b"origin":
-                if origin is not None:
+            if name in watched:
+                if name != b"origin":
+                    is_conditional = True
+                elif origin is None:
+                    origin = value if len(value) <= MAX_ORIGIN_BYTES else MALFORMED
+                else:
                     origin, is_conditional = MALFORMED, True
                     break
-                origin = value if len(value) <= MAX_ORIGIN_BYTES else MALFORMED
-            elif name in CONDITIONAL:
-                is_conditional = True
     if origin is None:
-        return chain.without_origin(method, now)
+        public = chain.public
+        if public is not None and now < public.until:
+            return public
+        return _ABSENT_CACHEABLE if method in _CACHEABLE_METHODS else _ABSENT
+    decision = chain.remembered.get(origin)
+    if decision is not None and now < decision.until:
+        return decision
     decision = chain.actual(origin, now)
     if is_conditional and decision.is_denied and method in _CACHEABLE_METHODS:
         return chain.denied_conditional
@@ -222,6 +220,7 @@ def _names(requested_headers: bytes) -> list[bytes] | None:
 
 
 _ALLOWED, _NO_ORIGIN = Reason.ALLOWED, Reason.NO_ORIGIN
+_OF_ACTUAL = CONDITIONAL | {b"origin"}
 _CACHEABLE_METHODS = frozenset(("GET", "HEAD"))
 _ONLY_VARY_ORIGIN = (VARY_ORIGIN,)
 _ONLY_VARY_PREFLIGHT = (VARY_PREFLIGHT,)

@@ -157,7 +157,7 @@ def _text_defect(text: str) -> Defect | None:
     if len(text) > 1 and text[0] in "\"'`“‘" and text[-1] in "\"'`”’":
         return "origin_quoted", "Remove the quotes inside the value."
     if _PLACEHOLDER.search(text):
-        return "origin_placeholder", f"{text} is a placeholder that was not replaced: write the origin itself."
+        return "origin_placeholder", "A placeholder was not replaced: write the origin itself."
     if _holds_several(text):
         return "origin_several", "Several values or a list in one text: write each origin as an entry of its own."
     if text.strip(" \t\r\n,;") != text:

@@ -42,16 +42,17 @@ def read_preflight(headers: Iterable[Line]) -> tuple[bytes | None, bytes | None,
                 wanted = _ALONE
         elif name == _METHOD:
             if method is not None:
-                return (_first(lines, b"origin") if origin is None else origin), MALFORMED, None
+                return (_first(lines, b"origin", MAX_ORIGIN_BYTES) if origin is None else origin), MALFORMED, None
             method = value if len(value) <= MAX_METHOD_BYTES else MALFORMED
         else:
             if origin is not None:
-                return MALFORMED, (_first(lines, _METHOD) if method is None else method), None
+                return MALFORMED, (_first(lines, _METHOD, MAX_METHOD_BYTES) if method is None else method), None
             origin = value if len(value) <= MAX_ORIGIN_BYTES else MALFORMED
     if len(joined) > 1:
         return origin, method, b",".join(joined)
     return origin, method, joined[0] if joined else None
 
 
-def _first(lines: Iterable[Line], wanted: bytes) -> bytes | None:
-    return next((value for name, value in lines if name == wanted), None)
+def _first(lines: Iterable[Line], wanted: bytes, limit: int) -> bytes | None:
+    value = next((value for name, value in lines if name == wanted), None)
+    return value if value is None or len(value) <= limit else MALFORMED

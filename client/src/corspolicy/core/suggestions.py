@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from corspolicy.core.origins import DEFAULT_PORTS, MAX_ORIGIN_BYTES, is_valid_domain
 
 MAX_SUGGESTIONS = 10
+"""How many values are suggested for one entry that holds several."""
+MAX_PARTS = 100
 MAX_TEXT_LENGTH = 4_096
 MAX_SHOWN = 50
 MAX_DIGITS = 5
@@ -27,7 +29,7 @@ def split(text: str) -> list[str]:
     text = text.strip(_AROUND)
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    return [value for part in _BETWEEN.split(text) if (value := part.strip(_AROUND))][:MAX_SUGGESTIONS]
+    return [value for part in _BETWEEN.split(text) if (value := part.strip(_AROUND))]
 
 
 def meant_boolean(value: object) -> str | None:
@@ -39,7 +41,7 @@ def meant_boolean(value: object) -> str | None:
 
 
 def meant_seconds(value: object) -> str | None:
-    """The JSON of the whole number that `value` is in other notations."""
+    """The JSON of the integer that `value` is in other notations."""
     word = str(value).strip(_AROUND).removesuffix(".0")
     is_number = isinstance(value, str | float) and word.isascii() and word.isdigit() and len(word) <= MAX_DIGITS
     return str(int(word)) if is_number else None
@@ -48,7 +50,7 @@ def meant_seconds(value: object) -> str | None:
 def shown(value: object) -> str:
     """A value as a message names it, in JSON and not too long."""
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
@@ -58,14 +60,9 @@ def suggestions(text: str, to_ascii: Callable[[str], str] | None) -> list[str]:
     """Texts that could have been meant by `text`, which the caller has to check: several where it holds several."""
     if len(text) > MAX_TEXT_LENGTH:
         return []
-    found = []
-    for part in _parts(text):
-        meant = _origin(part, to_ascii)
-        if meant is not None:
-            found.append(meant)
-        if len(found) == MAX_SUGGESTIONS:
-            break
-    return found
+    parts = list(_parts(text))
+    meant = (_origin(part, to_ascii) for part in parts) if len(parts) <= MAX_PARTS else ()
+    return [each for each in meant if each is not None]
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ this rejects more than they do, it is because the value grants more than its aut
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from corspolicy.core.entries import MAX_NOTE_LENGTH, RFC_3339, check_fields, read_expiry
@@ -22,7 +22,7 @@ from corspolicy.core.http_names import (
 from corspolicy.core.origins import is_valid_domain
 from corspolicy.core.patterns import ANY, InvalidOrigin, OriginPattern, others_with_access
 from corspolicy.core.policy import MAX_AGE_LIMIT, SETTINGS, Flag, OriginEntry, Policy
-from corspolicy.core.suggestions import meant_boolean, meant_seconds, shown, split
+from corspolicy.core.suggestions import MAX_SUGGESTIONS, meant_boolean, meant_seconds, shown, split
 from corspolicy.core.wildcards import PatternSet
 
 __all__ = ["MAX_NOTE_LENGTH", "MAX_REPORTED", "RFC_3339", "Checked", "Finding", "check", "json_pointer"]
@@ -117,11 +117,14 @@ class _Checker:
         return []
 
     def _meant_origins(self, text: str) -> list[str]:
-        """The patterns that `text` holds, with the flags as they are."""
+        """The patterns that `text` holds."""
         try:
-            texts: tuple[str, ...] = (OriginPattern.parse(text, self._to_ascii).text,)
+            return self._accepted([OriginPattern.parse(text, self._to_ascii).text])
         except InvalidOrigin as error:
-            texts = error.suggestions
+            return self._accepted(error.suggestions)
+
+    def _accepted(self, texts: Sequence[str]) -> list[str]:
+        """Those of the patterns that are accepted with the flags as they are, over https where http is not."""
         secure = ((each, f"https{each[4:]}") if each.startswith("http://") else (each,) for each in texts)
         found = (next((form for form in forms if self._accepts("allow_origins", [form])), None) for forms in secure)
         return [each for each in found if each is not None]
@@ -169,7 +172,8 @@ class _Checker:
         try:
             pattern = OriginPattern.parse(text, self._to_ascii)
         except InvalidOrigin as error:
-            self._findings.each(error.code, pointer, error.message, self._meant_origins(text))
+            meant = self._accepted(error.suggestions[:MAX_SUGGESTIONS])
+            self._findings.each(error.code, pointer, error.message, meant)
             return None
         if not is_valid_domain(pattern.host, self._to_ascii):
             self._findings.error(
@@ -264,6 +268,8 @@ class _Checker:
 
     def _name_error(self, note: Note, setting: str, pointer: str, text: str) -> None:
         parts = split(text)
+        if len(parts) > MAX_SUGGESTIONS:
+            parts = []
         meant = [part for part in parts if part != text and self._accepts(setting, [part])]
         if len(parts) > 1 and len(meant) == len(parts):
             message = "Several names in one text: write each as an entry of its own."

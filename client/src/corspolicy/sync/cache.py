@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from time import monotonic
 from typing import Any
 
 from corspolicy.core.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
@@ -68,7 +68,7 @@ class Cache:
     @property
     def is_stale(self) -> bool:
         """Whether the documents are older than `max_stale`: then they grant nothing."""
-        return time.monotonic() > self.stale_at
+        return monotonic() > self.stale_at
 
     def confirm(self, at: float | None) -> None:
         """Note that the documents were current at that time, by the monotonic clock; None: nobody knows when."""
@@ -109,7 +109,7 @@ class Cache:
         """Whether `tenant` may have a document that is not cached."""
         if self.is_complete or self._documents.revision_of(tenant) is not None or not is_slug(tenant):
             return False
-        return self._unknown.get(tenant, 0.0) < time.monotonic()
+        return self._unknown.get(tenant, 0.0) < monotonic()
 
     @property
     def awaited(self) -> list[str]:
@@ -179,7 +179,7 @@ class Cache:
             self._unknown.pop(tenant, None)
             while len(self._unknown) >= MAX_UNKNOWN:
                 del self._unknown[next(iter(self._unknown))]
-            self._unknown[tenant] = time.monotonic() + UNKNOWN_SECONDS
+            self._unknown[tenant] = monotonic() + UNKNOWN_SECONDS
 
     def cached(self, tenant: str) -> CachedDocument | None:
         """The cached document of a tenant."""
@@ -266,4 +266,7 @@ class _FreshChains(dict[str, Chain]):
         self._cache = cache
 
     def get(self, tenant: str, default: Any = None) -> Any:
-        return STALE if time.monotonic() > self._cache.stale_at else super().get(tenant, default)
+        return STALE if monotonic() > self._cache.stale_at else _get(self, tenant, default)
+
+
+_get = dict.get

@@ -29,6 +29,8 @@ class Changes:
         """The id of the last entry that was read."""
         self.gaps = 0
         """How often something turned out to be missing, or of another epoch: a new snapshot has it."""
+        self.is_at_end = False
+        """Whether the last reading came to the end of the stream, as it was when Redis answered."""
 
     async def read(self, redis: Redis, ask: Ask, block: float | None, snapshot: Snapshot | None = None) -> bool:
         """Read on, waiting up to `block` seconds; whether anything came.
@@ -39,9 +41,11 @@ class Changes:
         began_at, page = time.monotonic(), self._pace.page
         answer = await ask(redis.xread({self._keys.changes: self.cursor}, count=page, block=milliseconds))
         if not answer:
+            self.is_at_end = True
             return False
         entries = [Entry.from_fields(entry_id, fields) for entry_id, fields in answer[0][1]]
-        if len(entries) == page and block is None:
+        self.is_at_end = len(entries) < page
+        if block is None and not self.is_at_end:
             self._pace.took(time.monotonic() - began_at)
         large = await self._fetch_large(redis, ask, entries, is_snapshot=snapshot is not None)
         for entry in entries:

@@ -1,6 +1,6 @@
 """Clients of Redis, wherever it is: at an address, at the master that Sentinels name, at a node of a Cluster.
 
-All keys share one hash tag, so that of a Cluster only the node that holds it is spoken to, as to any single Redis.
+All keys share one hash tag: of a Cluster only the node that has its slot is used, like any single Redis.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def connect(url: str, keys: Keys | None = None, **options: Any) -> Redis:
 
     Of a Cluster it uses the node that has `keys`, by default those of the default namespace.
 
-    Raises ValueError for a malformed URL.
+    Raises ValueError for an invalid URL.
     """
     try:
         parts = urlsplit(url)
@@ -71,19 +71,18 @@ def connect(url: str, keys: Keys | None = None, **options: Any) -> Redis:
         # One that is not used: only it knows which options there are.
         redis.connection_pool.make_connection()
     except (ValueError, TypeError, RedisError) as error:
-        raise ValueError(f"malformed Redis URL: {error}. It is of the form {URL_FORMS}.") from error
+        raise ValueError(f"invalid Redis URL: {error}. Use {URL_FORMS}.") from error
     client: Redis = redis
     return client
 
 
-async def last_id(redis: Redis, keys: Keys | None = None) -> bytes:
+async def last_id(redis: Redis, keys: Keys) -> bytes:
     """The id of the last entry that the stream of changes has had, even if it was trimmed since."""
-    changes = (keys or Keys()).changes
     try:
-        information: Any = await redis.xinfo_stream(changes)
+        information: Any = await redis.xinfo_stream(keys.changes)
     except NoPermissionError:
         # What can be had without XINFO: the newest entry that is still there.
-        newest: Any = await redis.xrevrange(changes, count=1)
+        newest: Any = await redis.xrevrange(keys.changes, count=1)
         return newest[0][0] if newest else ZERO_ID
     except ResponseError as error:
         if "no such key" not in str(error):
@@ -119,7 +118,7 @@ class Search:
     async def __call__(self) -> tuple[str, int]:
         """Host and port. Where the master is down, its successor is waited for, for a while.
 
-        Raises redis-py's ConnectionError if there is none, or nobody knows.
+        Raises redis-py's ConnectionError if no server knows of one that is up.
         """
         deadline = time.monotonic() + SUCCESSION_SECONDS
         while not (newest := await self._newest()).is_up:
@@ -133,7 +132,7 @@ class Search:
         said = await asyncio.gather(*map(self._answer, self._urls), return_exceptions=True)
         answers = [answer for answer in said if isinstance(answer, Location)]
         if not answers:
-            raise RedisConnectionError(f"nobody says where Redis is: {str(said[0]) or type(said[0]).__name__}")
+            raise RedisConnectionError(f"no server tells where Redis is: {str(said[0]) or type(said[0]).__name__}")
         return max(answers, key=lambda answer: (answer.epoch, answer.is_up, answers.count(answer)))
 
     async def _answer(self, url: str) -> Location:
@@ -168,7 +167,7 @@ class FoundConnection(Connection):
         await super().disconnect(*args, **options)
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
-        """Send, where there is a connection: made anew for a command, it would lead elsewhere unnoticed."""
+        """Send, if connected: a connection made again for one command would lead elsewhere unnoticed."""
         if not self.is_connected:
             raise RedisConnectionError("the connection was closed")
         await super().send_packed_command(*args, **options)
@@ -197,7 +196,7 @@ def _located(parts: SplitResult, slot_number: int) -> tuple[str, dict[str, Any]]
     service, _, database = parts.path.removeprefix("/").partition("/")
     if kind == "sentinel":
         if not service:
-            raise ValueError("it does not name the service, as the Sentinels know it")
+            raise ValueError("the service's name is missing, as the Sentinels know it")
         user, password = query.pop("sentinel_username", ""), query.pop("sentinel_password", "")
         asked = f"{quote(user, safe='')}:{quote(password, safe='')}@"
         locate, port = _sentinel_says(unquote(service)), 26379
@@ -206,7 +205,7 @@ def _located(parts: SplitResult, slot_number: int) -> tuple[str, dict[str, Any]]
             raise ValueError("a Cluster has no databases")
         asked, locate, port = login + at, _node_says(slot_number), 6379
     if database and not database.isdecimal():
-        raise ValueError("the database is no number")
+        raise ValueError("the database must be a number")
     tls = urlencode({name: value for name, value in query.items() if name.startswith("ssl_")})
     urls = [f"{scheme}://{asked}{_address(host, port)}?{tls}" for host in hosts.split(",")]
     where = {
@@ -228,7 +227,7 @@ def _port(parts: SplitResult) -> int | None:
         return parts.port
     except ValueError:
         # Not as urllib has it: what it takes for a port may be a piece of a password.
-        raise ValueError("a port is no number up to 65535; in a password, write / as %2F, ? as %3F, # as %23") from None
+        raise ValueError("invalid port (1–65535); in a password, write / as %2F, ? as %3F, # as %23") from None
 
 
 def _sentinel_says(service: str) -> Locate:
@@ -248,6 +247,6 @@ def _node_says(slot_number: int) -> Locate:
             if first <= slot_number <= last:
                 own: str = node.connection_pool.connection_kwargs["host"]
                 return Location(0, True, host.decode() if host else own, port)
-        raise RedisConnectionError(f"no node holds slot {slot_number}")
+        raise RedisConnectionError(f"no node has slot {slot_number}")
 
     return locate

@@ -52,7 +52,7 @@ class Feed:
         self._changes = Changes(keys, cache, self._pace)
         self._needs_snapshot = True
         self._must_resync = False
-        self._is_unusable = False
+        self._was_whole = True
         self._asked_at = 0.0
         self._heard_at = 0.0
         self._follows_since = 0.0
@@ -99,6 +99,7 @@ class Feed:
             redis = self.client()
             limit = BACKOFF_CAP_SECONDS
             self._follows_since = self._heard_at = time.monotonic()
+            self._pace.connected()
             try:
                 # What answers at all answers this soon; a line that swallows everything is not waited for any longer.
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -139,25 +140,26 @@ class Feed:
         async with asyncio.timeout(SILENCE_SECONDS):
             answer = await command
         self._heard_at = time.monotonic()
+        self._pace.answered(self._heard_at - self._asked_at)
         return answer
 
     async def _begin(self, redis: Redis) -> None:
         # For people who list connections; a user may be denied it.
         with suppress(ResponseError):
             await self._answer(redis.client_setname("corspolicy"))
-        if not self._cache.ready:
-            # Known before it serves: a write that is made while the snapshot is read waits for this process.
+        if self._cache.ready:
+            if self.cursor == ZERO_ID:
+                self._changes.cursor = await self._last_id(redis)
+            # What was missed comes first, whatever else there is to find out.
+            await self._follow(redis, None)
+            await self._compare(redis)
+        else:
+            # Known before it serves: a write meanwhile waits for this process.
             await self._send_report(redis)
-        self.database = await self._read_database(redis)
-        if self.cursor == ZERO_ID:
-            self._changes.cursor = await self._last_id(redis)
-        # What was missed comes first, whatever else there is to find out.
-        await self._follow(redis, None)
-        await self._compare(redis)
         if not self.connected:
             self.connected = True
             self.notify()
-            logger.info("following Redis from %s", self.cursor.decode())
+            logger.info("connected to Redis")
 
     async def _step(self, redis: Redis) -> None:
         if self._needs_snapshot and self._is_its_turn():
@@ -191,50 +193,55 @@ class Feed:
         last: bytes = await self._answer(last_id(redis, self._keys))
         return last
 
-    async def _read_database(self, redis: Redis) -> str | None:
-        try:
+    async def _read_database(self, redis: Redis) -> None:
+        with suppress(ResponseError):
             value = await self._answer(redis.hget(self._keys.identity, DATABASE_FIELD.decode()))
-        except ResponseError:
-            return None
-        return None if value is None else value.decode("utf-8", "replace")
+            self.database = None if value is None else value.decode("utf-8", "replace")
 
     async def _read_epoch(self, redis: Redis) -> bytes | None:
-        """The epoch of a whole snapshot; None while there is none: then the cached documents stay."""
+        """The epoch of a whole snapshot; None where there is none: then the cached documents stay."""
         try:
-            epoch = read_epoch(await self._answer(redis.get(self._keys.epoch)))
-            inside = await self._answer(redis.hget(self._keys.documents, EPOCH_FIELD.decode()))
+            inside = read_epoch(await self._answer(redis.hget(self._keys.documents, EPOCH_FIELD.decode())))
+            outside = read_epoch(await self._answer(redis.get(self._keys.epoch)))
+            why = "its epoch is missing, or not that of its documents"
         except NoPermissionError:
             raise
         except ResponseError as error:
-            level = logging.DEBUG if self._is_unusable else logging.ERROR
-            logger.log(level, "what Redis has under %s is not a snapshot: %s", self._keys.hash_tag, error)
-            self._is_unusable = True
-            return None
-        self._is_unusable = False
-        return epoch if epoch == inside else None
+            inside, outside, why = None, None, str(error)
+        is_whole = inside is not None and inside == outside
+        if self._was_whole and not is_whole:
+            logger.warning("Redis has no whole snapshot, going on with the cached policies: %s", why)
+        self._was_whole = is_whole
+        return inside if is_whole else None
 
     async def _compare(self, redis: Redis) -> None:
         """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was trimmed."""
         epoch = await self._read_epoch(redis)
         asked_at = self._asked_at
-        if (
-            epoch is None
-            or epoch != self._cache.epoch
-            or (await self._last_id(redis) != self.cursor and not await self._follow(redis, None))
-        ):
+        if epoch is None or epoch != self._cache.epoch:
             self._needs_snapshot = True
+        elif await self._last_id(redis) == self.cursor:
+            self._confirm(asked_at)
+        elif not await self._follow(redis, None):
+            self._needs_snapshot = True
+
+    def _confirm(self, asked_at: float) -> None:
+        """Note that nothing was missing when Redis was asked, which may be long ago for a process that was paused."""
         if not self._needs_snapshot:
             self._cache.confirm(asked_at)
 
     async def _take_snapshot(self, redis: Redis) -> None:
         epoch = await self._read_epoch(redis)
         if epoch is None:
+            await self._read_database(redis)
+            if self.cursor == ZERO_ID:
+                self._changes.cursor = await self._last_id(redis)
             return
-        self.database = await self._read_database(redis)
         # The tail first: what is written while the hash is read is then in the stream behind the cursor.
         self._changes.cursor = await self._last_id(redis)
         gaps, asked_at = self._changes.gaps, self._asked_at
-        trusts_cache = epoch == self._cache.epoch and not self._must_resync
+        must_resync, self._must_resync = self._must_resync, False
+        trusts_cache = epoch == self._cache.epoch and not must_resync
         snapshot = Snapshot(self._cache, self._keys, self._pace, trusts_cache=trusts_cache)
         async for _ in snapshot.pages(redis, self._answer):
             if len(snapshot.documents) > self._most_read:
@@ -243,13 +250,15 @@ class Feed:
                 self.progressed_at = time.monotonic()
                 self._wake()
             await self._follow(redis, None, snapshot)
-            asked_at = self._asked_at
+            if self._changes.is_at_end:
+                asked_at = self._asked_at
             if self._reporter.is_due:
                 await self._send_report(redis)
         if await self._read_epoch(redis) != epoch:
+            self._must_resync |= must_resync
             return
-        self._needs_snapshot = self._changes.gaps != gaps
-        self._must_resync = False
+        await self._read_database(redis)
+        self._needs_snapshot = self._must_resync or self._changes.gaps != gaps
         self._cache.replace(snapshot.documents, epoch, is_complete=snapshot.is_complete)
         self._spread_until = 0.0
         self._cache.confirm(asked_at)
@@ -264,8 +273,7 @@ class Feed:
             return False
         if self._changes.gaps != gaps:
             self._needs_snapshot = True
-        if not self._needs_snapshot:
-            # Not "now": the answer may have been waiting for a process that was paused.
-            self._cache.confirm(asked_at)
+        if self._changes.is_at_end:
+            self._confirm(asked_at)
         self.notify()
         return True

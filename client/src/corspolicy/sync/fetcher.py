@@ -98,6 +98,7 @@ class Fetcher:
                 logger.debug("fetching over a fresh connection: %s", str(error) or type(error).__name__)
                 await self._close()
         self._redis = self._connect()
+        self._pace.connected()
         try:
             await self._fetch_within(SILENCE_SECONDS, self._redis, tenants)
         except (RedisError, OSError):
@@ -114,6 +115,8 @@ class Fetcher:
             self._took = time.monotonic() - began_at
         if len(tenants) == self._pace.page:
             self._pace.took(self._took)
+        else:
+            self._pace.answered(self._took)
         inside, *values = answer
         # Only of the epoch that is followed: while Redis is being rebuilt, what is missing says nothing.
         if epoch is not None and read_epoch(inside) == epoch == self._cache.epoch:

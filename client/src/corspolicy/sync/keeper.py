@@ -20,7 +20,7 @@ from corspolicy.sync.wire import Envelope
 
 # A removal must not come back with a restart, so that a change is written soon; and a large file takes its time, of
 # which most must be left to the service.
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 0.5
 SHARE = 4
 RETRY_SECONDS = 5.0
 CONFIRM_SECONDS = 30.0
@@ -38,7 +38,6 @@ class Keeper:
         self._feed = feed
         self._saved: object = None
         self._saved_at = 0.0
-        self._head: Head | None = None
         # A write that was given up goes on, and must not end after a later one.
         self._lock = threading.Lock()
         self._has_warned = False
@@ -99,11 +98,10 @@ class Keeper:
                         await self._feed.changed.wait()
 
     async def save(self) -> bool:
-        """Write what is cached, or confirm the file where it has just that. Errors are logged; whether it worked."""
+        """Write what is cached, or confirm the file if it has that already. Errors are logged; whether it worked."""
         version, head, envelopes = self._cache.version, self._describe(), self._cache.envelopes()
-        is_saved = version is self._saved
         try:
-            await in_thread(lambda: self._write(head, envelopes, is_saved=is_saved))
+            await in_thread(lambda: self._write(head, envelopes))
         except OSError as error:
             level = logging.DEBUG if self._has_warned else logging.WARNING
             logger.log(level, "can't write the last-known-good file %s: %s", self._path, error)
@@ -114,17 +112,14 @@ class Keeper:
 
     def _describe(self) -> Head:
         cache, feed = self._cache, self._feed
-        cursor = feed.cursor.decode()
-        return Head(self._namespace, feed.database, feed.epoch, cursor, cache.revision, cache.is_complete)
+        cursor, digest = feed.cursor.decode(), f"{cache.digest:016x}"
+        return Head(self._namespace, feed.database, feed.epoch, cursor, cache.revision, digest, cache.is_complete)
 
-    def _write(self, head: Head, envelopes: Iterable[tuple[str, Envelope]], *, is_saved: bool) -> None:
-        """In a thread. Several processes may share the file: one that is behind must not overwrite another's."""
+    def _write(self, head: Head, envelopes: Iterable[tuple[str, Envelope]]) -> None:
+        """In a thread. Several processes may share the file: each change is written once, and nothing older."""
         with self._lock:
             found = last_known_good.read_head(self._path)
-            if found is not None and head.is_behind(found):
-                return
-            if is_saved and found == self._head:
+            if found is not None and found.covers(head):
                 last_known_good.confirm(self._path)
-                return
-            last_known_good.write(self._path, head, envelopes)
-            self._head = head
+            else:
+                last_known_good.write(self._path, head, envelopes)

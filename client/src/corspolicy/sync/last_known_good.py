@@ -38,12 +38,15 @@ class Head(NamedTuple):
     epoch: str | None
     cursor: str
     revision: int
+    digest: str
     complete: bool
     """Whether it has all tenants."""
 
-    def is_behind(self, other: Head) -> bool:
-        """Whether both are of one stream, and the other has read more of it."""
-        return self[:3] == other[:3] and _position(self.cursor) < _position(other.cursor)
+    def covers(self, other: Head) -> bool:
+        """Whether both are of one stream, of which this has read more, or as much with the same result."""
+        position, others = _position(self.cursor), _position(other.cursor)
+        is_ahead = position > others or (position == others and self.digest == other.digest)
+        return self[:3] == other[:3] and is_ahead
 
 
 class LastKnownGood(NamedTuple):

@@ -38,8 +38,8 @@ class Snapshot:
 
     async def pages(self, redis: Redis, ask: Ask) -> AsyncIterator[None]:
         """Read, with a stop after each page for what else there is to do."""
-        total: int = await ask(redis.hlen(self._keys.documents))
         position: int | None = None
+        total: int | None = None
         seen = 0
         while position != 0 and self.is_complete:
             began_at = time.monotonic()
@@ -49,6 +49,8 @@ class Snapshot:
             seen += len(page)
             for name, value in page.items():
                 self._add(name.decode("utf-8", "replace"), value)
+            if seen >= SAMPLE and total is None:
+                total = await ask(redis.hlen(self._keys.documents))
             self.is_complete = self._may_fit(seen, total)
             yield
         if not self.is_complete:
@@ -56,18 +58,20 @@ class Snapshot:
             async for _ in self._cached_pages(redis, ask):
                 yield
 
-    def _may_fit(self, seen: int, total: int) -> bool:
+    def _may_fit(self, seen: int, total: int | None) -> bool:
         """Whether all documents may fit into the cache. Deletions are among the values, and take no place in it."""
         count = len(self.documents) - (PLATFORM in self.documents)
         if count > self._cache.capacity:
             return False
-        return seen < SAMPLE or count * total <= MARGIN * self._cache.capacity * seen
+        return total is None or count * total <= MARGIN * self._cache.capacity * seen
 
     async def _cached_pages(self, redis: Redis, ask: Ask) -> AsyncIterator[None]:
         """Where there are more tenants than fit: those that are cached, and those that are awaited."""
         names = list(dict.fromkeys((PLATFORM, *self._cache.tenants(), *self._cache.awaited)))
-        while names:
-            page, names = names[: self._pace.page], names[self._pace.page :]
+        position = 0
+        while position < len(names):
+            page = names[position : position + self._pace.page]
+            position += len(page)
             began_at = time.monotonic()
             values = await ask(redis.hmget(self._keys.documents, page))
             self._pace.took(time.monotonic() - began_at)

@@ -139,13 +139,3 @@ class Entry(NamedTuple):
     def from_fields(cls, entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
         get = fields.get
         return cls(entry_id, get(b"previous"), get(b"tenant"), get(b"envelope"), get(b"revision"), get(b"epoch"))
-
-
-# The keys of the default namespace.
-_DEFAULT = Keys()
-DOCUMENTS = _DEFAULT.documents
-CHANGES = _DEFAULT.changes
-EPOCH = _DEFAULT.epoch
-TERM = _DEFAULT.term
-PROCESSES = _DEFAULT.processes
-PROCESS_PREFIX = _DEFAULT.report("")
