@@ -37,7 +37,7 @@ SERVICE_MUTANTS = [
         SCRIPTS,
         "_WRITE = (\n    _COMMON\n    + _SAME_TERM\n",
         "_WRITE = (\n    _COMMON\n    + ''\n",
-        FAULTS + "service.py::test_a_leader_that_wakes_after_another_has_led",
+        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[documents]",
     ),
     Mutant(
         "Redis is not emptied by an earlier leader",
@@ -61,10 +61,10 @@ SERVICE_MUTANTS = [
         FAULTS + "redis.py::test_a_client_that_starts_after_redis_was_emptied_gets_everything",
     ),
     Mutant(
-        "and whether it has the last writes",
-        SCRIPTS,
-        "if writes ~= '' and field('writes') ~= writes then",
-        "if false then",
+        "and whether it has as many changes as were published",
+        LEAD,
+        "if position < truth.position:",
+        "if False:",
         FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",
     ),
     Mutant(
