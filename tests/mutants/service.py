@@ -33,10 +33,11 @@ SERVICE_MUTANTS = [
         FAULTS + "service.py::test_the_service_is_killed_between_publish_and_mark",
     ),
     Mutant(
-        "Redis rejects documents of an earlier leader",
+        "Redis rejects documents of an earlier leader, and those that follow on lost ones",
         SCRIPTS,
-        "_WRITE = (\n    _COMMON\n    + _SAME_TERM\n",
-        "_WRITE = (\n    _COMMON\n    + ''\n",
+        '    + _SAME_TERM\n    + f"""\nif ARGV[3] ~= \'\' then\n  local lost = loss(ARGV[3], ARGV[4])\n'
+        "  if lost then return redis.error_reply('LOST ' .. lost) end\nelseif field('writes') ~= ARGV[4] then\n",
+        '    + f"""\nif false then\n',
         FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[documents]",
     ),
     Mutant(
@@ -65,7 +66,7 @@ SERVICE_MUTANTS = [
         LEAD,
         "if position < truth.position:",
         "if False:",
-        FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",
+        FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself[service stopped]",
     ),
     Mutant(
         "and whether the documents are of that epoch",
