@@ -111,7 +111,7 @@ return {{'', number(field('position')), number(field('{REVISION_FIELD.decode()}'
 # ARGV: epoch (none: everything is being written again), writes before this one, position and highest revision after
 # it, stream length (0: do not announce), then tenant and envelope in turn. Answers tenant and revision of what is held
 # at a higher revision, in turn. An entry is appended before its document is written: it is what may fail.
-_WRITE = (
+WRITE = (
     _COMMON
     + _SAME_TERM
     + f"""
@@ -235,7 +235,7 @@ class Scripts:
         self._names = [keys.term, keys.identity, keys.documents, keys.changes, keys.epoch, keys.processes]
         self._claim = redis.register_script(_CLAIM)
         self._check = redis.register_script(_CHECK)
-        self._write = redis.register_script(_WRITE)
+        self._write = redis.register_script(WRITE)
         self._begin_epoch = redis.register_script(BEGIN_EPOCH)
         self._end_epoch = redis.register_script(END_EPOCH)
         self.database = ""

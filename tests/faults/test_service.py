@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH
+from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH, WRITE
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.postgres import Postgres, own_postgres
@@ -37,7 +37,8 @@ def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:
     tenant = line.new_tenant()
-    with line.service_proxy.holding(b"EVALSHA", Way.UP) as wait_until_held:
+    epoch = line.published.redis.get(EPOCH)
+    with line.service_proxy.holding(run_of(WRITE), Way.UP) as wait_until_held:
         line.change(tenant)
         wait_until_held()
         line.service.kill()
@@ -47,6 +48,8 @@ def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:
         assert line.shows(client, tenant, OLD)
     line.restart_service()
     line.recovers("service killed between commit and publish, from its restart", tenant)
+    # As the change that it is, and not because something was found to be missing.
+    assert line.published.redis.get(EPOCH) == epoch
     line.follows()
 
 
@@ -55,7 +58,7 @@ def test_the_service_is_killed_between_publish_and_mark(line: Line) -> None:
     wait_until(lambda: line.readiness()["unpublished"] == 0, "everything is marked")
     with line.sql() as holder, line.sql() as sql:
         holder("BEGIN")
-        with line.service_proxy.holding(b"EVALSHA", Way.UP) as wait_until_held:
+        with line.service_proxy.holding(run_of(WRITE), Way.UP) as wait_until_held:
             line.change(tenant)
             wait_until_held()
             # The publisher will wait for this lock when it marks what it has published.
@@ -95,7 +98,7 @@ def test_the_service_is_killed_while_redis_is_silent(line: Line) -> None:
 def test_a_leader_that_wakes_after_another_has_led(line: Line) -> None:
     tenant = line.new_tenant()
     old = line.service
-    with line.service_proxy.holding(b"EVALSHA", Way.UP) as wait_until_held:
+    with line.service_proxy.holding(run_of(WRITE), Way.UP) as wait_until_held:
         line.change(tenant)
         wait_until_held()
         # NEW is on its way from the old leader, which is stopped and loses the lead.

@@ -33,11 +33,12 @@ SERVICE_MUTANTS = [
         FAULTS + "service.py::test_the_service_is_killed_between_publish_and_mark",
     ),
     Mutant(
-        "Redis rejects documents of an earlier leader",
+        "Redis rejects documents of an earlier leader, and those that follow on lost ones",
         SCRIPTS,
-        "_WRITE = (\n    _COMMON\n    + _SAME_TERM\n",
-        "_WRITE = (\n    _COMMON\n    + ''\n",
-        FAULTS + "service.py::test_a_leader_that_wakes_after_another_has_led",
+        '    + _SAME_TERM\n    + f"""\nif ARGV[3] ~= \'\' then\n  local lost = loss(ARGV[3], ARGV[4])\n'
+        "  if lost then return redis.error_reply('LOST ' .. lost) end\nelseif field('writes') ~= ARGV[4] then\n",
+        '    + f"""\nif false then\n',
+        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[documents]",
     ),
     Mutant(
         "Redis is not emptied by an earlier leader",
@@ -61,11 +62,11 @@ SERVICE_MUTANTS = [
         FAULTS + "redis.py::test_a_client_that_starts_after_redis_was_emptied_gets_everything",
     ),
     Mutant(
-        "and whether it has the last writes",
-        SCRIPTS,
-        "if writes ~= '' and field('writes') ~= writes then",
-        "if false then",
-        FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself",
+        "and whether it has as many changes as were published",
+        LEAD,
+        "if position < truth.position:",
+        "if False:",
+        FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself[service stopped]",
     ),
     Mutant(
         "and whether the documents are of that epoch",
