@@ -21,8 +21,8 @@ MAX_LIFT = 10**12
 
 # A copy of a database has the random number of the original, but not its cluster and name as well.
 _IDENTITY = """
-    (SELECT identity || '-' || left(encode(sha256(convert_to(system_identifier || '/' || current_database(), 'UTF8')),
-    'hex'), 8) FROM database_identity, pg_control_system())
+    (SELECT identity || '-' || left(encode(sha256(convert_to(
+    cluster_identifier() || '/' || current_database(), 'UTF8')), 'hex'), 8) FROM database_identity)
 """
 _TRUTH = text(f"""
     SELECT {_IDENTITY} AS identity, (SELECT epoch FROM publication) AS epoch,
