@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     publisher_database_url: str | None = None
     """PostgreSQL itself, where `database_url` leads through PgBouncer in transaction mode."""
     redis_url: str
-    """Redis 6.2 or later, such as redis://host:6379/0; for Sentinel and Cluster see the README."""
+    """Redis 6.2 or later, such as redis://host:6379/0; for Sentinel and Cluster see docs/operations.md."""
     namespace: str = NAMESPACE
     """The prefix of all keys in Redis: another one for each of several installations that share a Redis. Give the
     clients the same."""
