@@ -22,6 +22,7 @@ from policy_service.changes.preconditions import ANYTHING
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
 from policy_service.errors import Problem
+from policy_service.http.logs import printable, printable_lines
 from policy_service.keys import service as keys
 from policy_service.local import embedded
 from policy_service.local.demo.api import TENANT
@@ -77,7 +78,7 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
             migrate.upgrade(settings.database_url)
             new_key = asyncio.run(_prepare(settings, demo=demo))
         except (*DATABASE_ERRORS, CommandError) as error:
-            raise EmbeddedError(f"the database can't be used: {error}") from error
+            raise EmbeddedError(f"the database can't be used: {printable_lines(str(error))}") from error
         if new_key is not None:
             _write_secret(data / "admin.key", new_key)
             # For `curl -H @file`: in an argument, every user of the machine would see the key.
@@ -131,7 +132,7 @@ def _own(data: Path) -> Iterator[Family]:
             data.mkdir(parents=True, exist_ok=True)
             lock, processes = (stack.enter_context((data / name).open("a+")) for name in ("lock", "processes"))
         except OSError as error:
-            raise EmbeddedError(f"the data folder {data} can't be used: {error}") from error
+            raise EmbeddedError(f"the data folder {data} can't be used: {printable_lines(str(error))}") from error
         if not _try_lock(lock):
             raise EmbeddedError(
                 f"corspolicy runs on {data} already (process {_words(lock)}): "
@@ -248,11 +249,6 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], *, demo: boo
 def _redis(data: Path, url: str) -> str:
     """How other services of this user find Redis; no password."""
     if "CORSPOLICY_REDIS_URL" in os.environ:
-        return f"{_without_password(url)}   (as CORSPOLICY_REDIS_URL says)"
+        return f"{printable(url)}   (as CORSPOLICY_REDIS_URL says)"
     command = f"export CORSPOLICY_REDIS_URL=$(cat {shlex.quote(str(data / 'redis.url'))})"
     return f"{command}   (for your own services)"
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -87,7 +87,7 @@ def test_no_process_list_shows_a_secret(demo: Up, redis_url: str, data: Path) ->
         Up(data, environment={"CORSPOLICY_REDIS_URL": f"redis://:not-for-everybody@{server.address}/0"}) as up,
     ):
         up.wait_until_running()
-        assert f"Redis       redis://{server.address}/0 " in up.output
+        assert f"Redis       redis://:***@{server.address}/0 " in up.output
         _assert_secret(up, "not-for-everybody")
         assert "not-for-everybody" not in up.output
 
