@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
 from corspolicy.sync.wire import DOCUMENTS
 from tests.redises import Server
-from tests.support import Api, free_port, wait_until
+from tests.support import ROOT, Api, free_port, wait_until
 from tests.up import COMMAND, NOBODY, PORTS, Up, is_alive
 
 ORIGIN = "https://app.example.com"
@@ -65,16 +66,16 @@ def test_stores_secrets_for_its_user_alone_and_prints_none(demo: Up) -> None:
         assert http.get("/v1/tenants/demo").status_code == 200
 
 
-def test_printed_commands_refuse_admit_and_allow(demo: Up) -> None:
+def test_printed_commands_show_a_denied_and_then_an_allowed_preflight(demo: Up) -> None:
     if shutil.which("curl") is None and os.environ.get("CI") != "true":
         pytest.skip("there is no curl")
     page = f"http://localhost:{demo.port + 2}"
     parts = demo.output.split("\n\n")
-    ask, admit, ask_again = (next(part for part in parts if part.startswith(f"  # {number}. ")) for number in (1, 2, 3))
+    ask, allow, ask_again = (next(part for part in parts if part.startswith(f"  # {number}. ")) for number in (1, 2, 3))
 
     assert _shell(ask).startswith("HTTP/1.1 403 ")
 
-    assert json.loads(_shell(admit))["pattern"] == page
+    assert json.loads(_shell(allow))["pattern"] == page
 
     wait_until(lambda: _shell(ask_again).startswith("HTTP/1.1 204 "), "the preflight is answered with 204")
     assert f"access-control-allow-origin: {page}\n" in _shell(ask_again).lower().replace("\r", "")
@@ -354,6 +355,25 @@ def test_missing_wheel(data: Path, database_url: str, wheel: str, server: str) -
 def test_database_that_can_not_be_used(data: Path, redis_url: str, url: str, message: str) -> None:
     with Up(data, environment={"CORSPOLICY_DATABASE_URL": url, "CORSPOLICY_REDIS_URL": redis_url}) as up:
         assert message in _failure(up)
+
+
+def test_a_killed_test_run_leaves_no_servers(data: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from policy_service.local import embedded;"
+        "from tests import servers, support; data = Path(sys.argv[1]);"
+        "postgres = embedded.postgres(data / 'postgres');"
+        "redis = servers.redis_at(data / 'redis', support.free_port());"
+        "postgres.__enter__(); redis.__enter__(); print('running', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(data)]
+    with psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stdout.readline() == "running\n"
+            started = run.children(recursive=True)
+            assert {"postgres", "redis-server"} <= {process.name() for process in started}
+        finally:
+            run.kill()
+    wait_until(lambda: not any(map(is_alive, started)), "all servers have ended")
 
 
 def _failure(up: Up) -> str:
