@@ -15,6 +15,7 @@ from policy_service.auth.key_watch import KeyWatch
 from policy_service.database import Engine, Sessions, create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
+from policy_service.fleet.poller import FleetPoller
 from policy_service.health import routes as health
 from policy_service.history import routes as history
 from policy_service.history.stream import Streams
@@ -65,16 +66,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _running(settings: Settings) -> AsyncIterator[Container]:
     """What the process has, with its tasks running; all of it is stopped and closed at the end."""
     install_safe_records()
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     sessions = create_sessions(engine)
-    redis = create_redis(settings.redis_url)
-    publisher = Publisher(settings.database_url, redis, settings.stream_length)
+    redis = create_redis(settings.redis_url, settings.keys)
+    publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length)
+    poller = FleetPoller(sessions, redis, settings.keys)
     authenticator = Authenticator(sessions, settings)
     key_watch = KeyWatch(sessions)
     tasks = [
         asyncio.create_task(publisher.run(), name="publisher"),
         asyncio.create_task(authenticator.run(), name="use of keys"),
         asyncio.create_task(key_watch.run(), name="watch of keys"),
+        asyncio.create_task(poller.watch(), name="watch of the fleet"),
         asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
         asyncio.create_task(clean_forever(sessions), name="cleaning of stored responses"),
     ]
@@ -87,7 +90,8 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     container.add(KeyWatch, key_watch)
     container.add(Publisher, publisher)
     container.add(Streams, Streams(settings.max_streams, key_watch))
-    container.add(Propagations, Propagations(sessions, redis))
+    container.add(FleetPoller, poller)
+    container.add(Propagations, Propagations(sessions, poller))
     try:
         yield container
     finally:

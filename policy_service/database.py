@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from corspolicy.sync.connection import connect
+from corspolicy.sync.wire import Keys
 
 Session = AsyncSession
 Engine = AsyncEngine
@@ -24,11 +25,19 @@ NOTIFY_CHANNEL = "corspolicy_changes"
 """On which a change that is to be published is told."""
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
+UNNAMED_STATEMENTS = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+"""Options of a connection: of asyncpg, and of SQLAlchemy, which keeps prepared statements of its own."""
 
 
-def create_engine(url: str) -> AsyncEngine:
-    """An engine whose every connection attempt and statement has a time-out."""
+def create_engine(url: str, *, is_pooled: bool = False) -> AsyncEngine:
+    """An engine whose every connection attempt and statement has a time-out.
+
+    With `is_pooled` it works through PgBouncer in transaction mode: no statement is prepared in one transaction and
+    used in another.
+    """
     arguments = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
+    if is_pooled:
+        arguments |= UNNAMED_STATEMENTS
     return create_async_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=CONNECT_TIMEOUT_SECONDS)
 
 
@@ -42,6 +51,6 @@ def sessions_within(connection: AsyncConnection) -> Sessions:
     return Sessions(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
-def create_redis(url: str) -> Redis:
-    """A Redis client whose every command has a time-out."""
-    return connect(url, socket_timeout=CONNECT_TIMEOUT_SECONDS, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS)
+def create_redis(url: str, keys: Keys | None = None) -> Redis:
+    """A Redis client whose every command has a time-out; of a Cluster, of the node that has `keys`."""
+    return connect(url, keys, socket_timeout=CONNECT_TIMEOUT_SECONDS, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS)

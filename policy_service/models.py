@@ -68,13 +68,21 @@ class Change(Base):
 
 
 class Publication(Base):
-    """Which Redis, and which epoch in it, the published documents were last written to. One row."""
+    """The epoch that the published documents were last written to Redis as. One row, from the first epoch on."""
 
     __tablename__ = "publication"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     epoch: Mapped[str] = mapped_column(Text)
-    redis_history: Mapped[str] = mapped_column(Text)
+
+
+class DatabaseIdentity(Base):
+    """A random number that stands in Redis too, to tell what this database publishes. One row, made with the table."""
+
+    __tablename__ = "database_identity"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    identity: Mapped[str] = mapped_column(Text)
 
 
 class ApiKey(Base):

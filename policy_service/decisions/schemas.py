@@ -1,4 +1,4 @@
-"""What is asked and answered about a decision."""
+"""What is asked and explained about a decision."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from policy_service.http.timestamps import Timestamp
 from policy_service.models import MAX_REVISION
 
 MAX_LINES = 100
-MAX_PASTED_CHARACTERS = 16_384
+# As much as fits into a body of the default size.
+MAX_PASTED_CHARACTERS = 1_000_000
 
 
 def _as_list(value: Any) -> Any:
     if isinstance(value, list) and len(value) > MAX_LINES:
-        raise ValueError(f"a header comes in at most {MAX_LINES} lines")
+        raise ValueError(f"A header has at most {MAX_LINES} lines.")
     return [value] if isinstance(value, str) else value
 
 
@@ -32,8 +33,8 @@ _LINES = {"type": "array", "items": {"type": "string"}}
 Values = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [{"type": "string"}, _LINES]})]
 
 
-class Question(BaseModel):
-    """A request as a browser would send it, to a tenant's service, and against what to hold it."""
+class DecisionRequest(BaseModel):
+    """A request to a tenant's service as a browser sends it, and what to decide on it with."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -58,27 +59,46 @@ class Question(BaseModel):
     request: str | None = Field(
         default=None,
         max_length=MAX_PASTED_CHARACTERS,
-        description="the head of a request, instead of method and headers: raw, as `curl -v` prints it, or as copied "
-        "from a browser's developer tools",
+        description="a pasted request, instead of method and headers: copied from a browser's developer tools (as "
+        "cURL, as fetch, as HAR, or its headers), the output of `curl -v`, a curl command, or a raw request",
         examples=["OPTIONS /invoices HTTP/1.1\r\nOrigin: https://app.acme.com\r\nAccess-Control-Request-Method: PUT"],
+    )
+    entry: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        description="which request, from 1, of a paste that has several, such as a HAR; by default the first that has "
+        "an Origin",
     )
     revision: int | None = Field(
         default=None,
         ge=1,
         le=MAX_REVISION,
         strict=True,
-        description="decide as things stood at this revision of the tenant, instead of now",
+        description="decide as at this revision of the tenant, instead of now",
     )
     draft: Annotated[Any, WithJsonSchema({"anyOf": [POLICY_BODY, {"type": "null"}]})] = Field(
-        default=None, description="decide as if this were the policy of the service, written as for PUT but not saved"
+        default=None, description="decide as if this were the service's policy, written as for PUT but not saved"
     )
-    at: Timestamp | None = Field(default=None, description="decide at this moment, for entries that expire")
+    at: Timestamp | None = Field(default=None, description="decide at this time, for entries that expire")
 
     @model_validator(mode="after")
     def _one_request(self) -> Self:
         if self.request is not None and self.model_fields_set & {"method", "headers"}:
-            raise ValueError("pass either request, or method and headers")
+            raise ValueError("Pass either request, or method and headers.")
+        if self.request is None and self.entry is not None:
+            raise ValueError("Pass entry only with a pasted request.")
         return self
+
+
+class DecidedRequest(BaseModel):
+    """The request that was decided on."""
+
+    read_from: str | None = Field(description="which part of a pasted request this is; null if nothing was pasted")
+    method: str
+    origin: str | None
+    requested_method: str | None = Field(description="Access-Control-Request-Method")
+    requested_headers: str | None = Field(description="Access-Control-Request-Headers")
 
 
 class DecidingPolicy(BaseModel):
@@ -89,29 +109,33 @@ class DecidingPolicy(BaseModel):
 
 
 class NearMiss(BaseModel):
-    """Something a little different that is admitted, or would have been."""
+    """Something slightly different that is allowed, or would be."""
 
     differences: list[str] = Field(
-        description="in what it differs: scheme, port, www, subdomain (sent from one, only its domain is listed), apex "
-        "(the reverse), loopback, spelling, expired, other_service, null_origin, repeated, method, method_case, "
-        "headers; or, where no browser sends such an Origin, the code of what is wrong with its form",
+        description="how it differs: scheme, port, www, subdomain (sent from a subdomain, only its domain is listed), "
+        "apex (the reverse), loopback, preview, spelling, expired, other_service, null_origin, repeated, method, "
+        "method_case, method_forbidden, headers, headers_forbidden, headers_response_only; or, where the Origin is "
+        "not valid, the code of what is wrong with it",
         examples=[["scheme"], ["origin_path"]],
     )
     message: str = Field(description="the same in words, and what to do")
-    origin: str | None = Field(default=None, description="the origin that is admitted, if that is what differs")
-    policy: DecidingPolicy | None = Field(default=None, description="the policy that admits it")
-    pattern: str | None = Field(default=None, description="its pattern that does")
+    origin: str | None = Field(default=None, description="the origin that is allowed, if the difference is in it")
+    policy: DecidingPolicy | None = Field(default=None, description="the policy that allows it")
+    pattern: str | None = Field(default=None, description="the policy's pattern that allows it")
 
 
-class Answer(BaseModel):
-    """What every service would do with the request, and why."""
+class Explanation(BaseModel):
+    """What every service does with the request, and why."""
 
     allowed: bool
     reason: Reason
     message: str = Field(description="the reason in a sentence, and what to do about it")
-    policy: DecidingPolicy | None = Field(description="the policy that admits the origin, if one does")
-    pattern: str | None = Field(description="its pattern that does; null if the key may not see it")
-    status: int | None = Field(description="the status of a preflight's answer; null where the service's app answers")
-    headers: list[tuple[str, str]] = Field(description="the lines that the response gets")
-    revision: int | None = Field(description="the tenant's revision that was asked; null if there is no such tenant")
-    near_misses: list[NearMiss] = Field(description="of a refusal: what is admitted and near, the nearest first")
+    decided_on: DecidedRequest
+    policy: DecidingPolicy | None = Field(description="the policy that allows the origin, if one does")
+    pattern: str | None = Field(description="the policy's pattern that allows it; null if the key may not see it")
+    status: int | None = Field(
+        description="the status of a preflight's response; null where the service's app responds"
+    )
+    headers: list[tuple[str, str]] = Field(description="the header lines that the response gets")
+    revision: int | None = Field(description="the tenant's revision that decided; null if there is no such tenant")
+    near_misses: list[NearMiss] = Field(description="for a denial: what is allowed and near, the nearest first")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from datetime import datetime
 from http import HTTPStatus
 
 from corspolicy.core.document import DEFAULT
-from corspolicy.core.origins import OriginPattern
-from corspolicy.core.validation import broader, json_pointer
+from corspolicy.core.patterns import OriginPattern
+from corspolicy.core.validation import json_pointer
+from corspolicy.core.wildcards import PatternSet
 from policy_service.documents.model import StoredDocument, StoredPolicy
 from policy_service.errors import ErrorItem, Problem
 
@@ -25,7 +25,7 @@ def removed_origins(before: StoredDocument | None, after: StoredDocument | None,
     for service, policy in sorted(before.policies.items() if before else ()):
         # Without a policy of its own, a service falls under the default one.
         successor = policies.get(service) or policies.get(DEFAULT) or StoredPolicy()
-        kept = set(_allowed(successor, now))
+        kept = PatternSet(_allowed(successor, now))
         origins = _allowed(policy, now)
         removed = [text for text in origins if not _is_covered(text, kept, successor.allow_credentials)]
         if 2 * len(removed) > len(origins):
@@ -51,5 +51,5 @@ def _allowed(policy: StoredPolicy, now: datetime) -> list[str]:
     return [entry.pattern for entry in policy.allow_origins if not entry.has_expired(now)]
 
 
-def _is_covered(text: str, patterns: Container[str], credentials: bool) -> bool:
-    return text in patterns or any(broader(OriginPattern.parse(text), patterns, credentials))
+def _is_covered(text: str, patterns: PatternSet, credentials: bool) -> bool:
+    return text in patterns or any(patterns.broader(OriginPattern.parse(text), credentials))

@@ -6,11 +6,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ALL_KNOWN = (
+    "whether every live process is known. False for 15 seconds after Redis lost reports, was out of reach or was "
+    "replaced: a process may be running that has not reported since"
+)
 
-class Reported(BaseModel):
+
+class ProcessReport(BaseModel):
     """What a process said of itself."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     id: str
     host: str
@@ -24,21 +29,22 @@ class Reported(BaseModel):
     cursor: str = Field(description="where in the stream of changes it is")
     epoch: str | None = Field(
         default=None,
-        description="which snapshot it went on from; null while something may be missing and a new one is due",
+        description="the epoch of the snapshot that it follows; null while it may have missed something",
     )
     digest: str
     tenants: int
     complete: bool = Field(default=True, description="whether it holds all tenants, or some, fetched on demand")
     rejections: dict[str, str] = Field(description="documents that it could not read, by tenant, and why")
-    denied: dict[str, int] = Field(description="requests refused since its start, by reason")
+    denied: dict[str, int] = Field(description="requests denied since its start, by reason")
 
 
-class Process(Reported):
-    """A process, held against what is published."""
+class Process(ProcessReport):
+    """A process, compared with what is published."""
 
     state: Literal["current", "behind", "diverged"] = Field(
-        description="current: it has applied everything and, if complete, holds just what is published; behind: not "
-        "everything yet; diverged: it has read everything, but holds something else"
+        description="current: it has applied everything and, if complete, holds exactly what is published; behind: not "
+        "everything yet; diverged: it has read everything, but holds something else. Unless it rejects a document, it "
+        "is asked to resync"
     )
     lag: float = Field(description="how long it is behind, in seconds")
 
@@ -47,4 +53,5 @@ class Fleet(BaseModel):
     """All live processes, by service and id."""
 
     cursor: str = Field(description="the end of the stream of changes")
+    all_known: bool = Field(description=ALL_KNOWN)
     processes: list[Process]

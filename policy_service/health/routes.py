@@ -15,6 +15,7 @@ from policy_service.http.container import part
 from policy_service.http.dependencies import RedisDep, SessionsDep
 from policy_service.publisher import store
 from policy_service.publisher.leader import Publisher
+from policy_service.publisher.store import Waiting
 
 CHECK_TIMEOUT_SECONDS = 2.0
 
@@ -35,6 +36,13 @@ class Readiness(BaseModel):
     redis: bool = Field(description="without it changes are kept and published when it is back")
     publisher: str = Field(description="what this process's publisher does")
     unpublished: int | None = Field(description="changes that Redis may not have yet")
+    oldest_unpublished_seconds: float | None = Field(
+        description="how long the oldest of them has waited; null if there is none"
+    )
+    problems: list[str] = Field(
+        description="what keeps changes from being published, or from staying so, until somebody changes it. Only the "
+        "publisher that leads knows: ask every replica"
+    )
 
 
 @router.get("/livez", operation_id="check_liveness")
@@ -50,11 +58,11 @@ async def readyz(
     sessions: SessionsDep, redis: RedisDep, publisher: Annotated[Publisher, part(Publisher)], response: Response
 ) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
-    unpublished: int | None = None
+    waiting: Waiting | None = None
     is_redis_there = False
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), sessions() as session:
-            unpublished = await store.count_unpublished(session)
+            waiting = await store.waiting(session)
     except DATABASE_ERRORS:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     try:
@@ -64,9 +72,11 @@ async def readyz(
     except (RedisError, OSError):
         pass
     return Readiness(
-        ready=unpublished is not None,
-        database=unpublished is not None,
+        ready=waiting is not None,
+        database=waiting is not None,
         redis=is_redis_there,
         publisher=publisher.state,
-        unpublished=unpublished,
+        unpublished=None if waiting is None else waiting.number,
+        oldest_unpublished_seconds=None if waiting is None else waiting.seconds,
+        problems=publisher.problems,
     )

@@ -70,6 +70,7 @@ _PROPAGATION = {
     "revision": 42,
     "complete": True,
     "published": True,
+    "all_known": True,
     "milliseconds": 12.4,
     "applied": {"count": 1, "processes": [_REPORTING]},
     "pending": {"count": 0, "processes": []},
@@ -93,10 +94,18 @@ _KEY = {
 
 EXAMPLES: dict[str, Any] = {
     "Alive": {"status": "ok"},
-    "Answer": {
+    "Explanation": {
         "allowed": False,
         "reason": "origin_not_allowed",
-        "message": "https is allowed, http was sent: call it from https://app.acme.com.",
+        "message": "https://app.acme.com is allowed, http://app.acme.com is not: different scheme. Open the page at "
+        "https://app.acme.com, or allow http://app.acme.com as well, if intended.",
+        "decided_on": {
+            "read_from": None,
+            "method": "OPTIONS",
+            "origin": "http://app.acme.com",
+            "requested_method": "PUT",
+            "requested_headers": None,
+        },
         "policy": None,
         "pattern": None,
         "status": 403,
@@ -105,7 +114,8 @@ EXAMPLES: dict[str, Any] = {
         "near_misses": [
             {
                 "differences": ["scheme"],
-                "message": "https is allowed, http was sent: call it from https://app.acme.com.",
+                "message": "https://app.acme.com is allowed, http://app.acme.com is not: different scheme. Open the "
+                "page at https://app.acme.com, or allow http://app.acme.com as well, if intended.",
                 "origin": "https://app.acme.com",
                 "policy": {"tenant": "acme", "service": "default"},
                 "pattern": "https://app.acme.com",
@@ -128,6 +138,7 @@ EXAMPLES: dict[str, Any] = {
     "EntryPage": {"items": [_ENTRY], "next_cursor": None},
     "Fleet": {
         "cursor": "1777887000120-0",
+        "all_known": True,
         "processes": [
             {
                 "id": _REPORTING["id"],
@@ -168,7 +179,15 @@ EXAMPLES: dict[str, Any] = {
         ],
     },
     "Propagation": _PROPAGATION,
-    "Readiness": {"ready": True, "database": True, "redis": True, "publisher": "leading", "unpublished": 0},
+    "Readiness": {
+        "ready": True,
+        "database": True,
+        "redis": True,
+        "publisher": "leading",
+        "unpublished": 0,
+        "oldest_unpublished_seconds": None,
+        "problems": [],
+    },
     "Restored": {
         "tenant": "acme",
         "revision": 43,

@@ -18,6 +18,9 @@ from starlette.routing import Match
 from policy_service.errors import ErrorItem, Problem, validation_problem
 
 UNDEFINED_TABLE = "42P01"
+UNIQUE_VIOLATION = "23505"
+# A statement is missing that was prepared, or is there although it was not: the session is another one.
+POOLED_BY_TRANSACTION = ("26000", "42P05")
 
 logger = logging.getLogger(__name__)
 
@@ -96,15 +99,35 @@ async def _client_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
-        detail = "The database schema is out of date: run `corspolicy migrate`."
-        return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-migrated", detail))
+    if isinstance(error, DBAPIError) and (problem := _misconfigured(error)) is not None:
+        return problem_response(problem)
     if isinstance(error, SQLAlchemyError) and not _is_unavailable(error):
         return await _unexpected(request, error)
     logger.warning("the database is unavailable: %s", type(error).__name__)
     detail = "The database does not respond. Nothing was changed unless a later read shows it: try again."
     headers = {"Retry-After": "1"}
     return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-unavailable", detail, headers=headers))
+
+
+def _misconfigured(error: DBAPIError) -> Problem | None:
+    """What is wrong with the database or the way to it, where the error shows that."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state == UNDEFINED_TABLE:
+        detail = "The database has not all tables of this version: run `corspolicy migrate`."
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-migrated", detail)
+    if state in POOLED_BY_TRANSACTION:
+        detail = (
+            "The database is reached through a pooler in transaction mode: set CORSPOLICY_PUBLISHER_DATABASE_URL to "
+            "the URL of PostgreSQL itself."
+        )
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "transaction-pooling", detail)
+    if state == UNIQUE_VIOLATION and "changes_pkey" in str(error.orig):
+        detail = (
+            "The database's sequence of revisions was set back, as by a restore. Nothing was changed. The publisher "
+            "corrects it within seconds: try again."
+        )
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "revisions-set-back", detail, headers={"Retry-After": "1"})
+    return None
 
 
 def _is_unavailable(error: SQLAlchemyError) -> bool:

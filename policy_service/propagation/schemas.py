@@ -6,6 +6,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from policy_service.fleet.schemas import ALL_KNOWN
+
 MAX_LISTED = 100
 
 
@@ -18,7 +20,7 @@ class ReportingProcess(BaseModel):
         description="its process id on that host; null, as the host is, if its report can't be read"
     )
     services: list[str]
-    reported_at: datetime = Field(description="when it was last heard of: a process reports every 5 seconds")
+    reported_at: datetime = Field(description="when it last reported: a process does so every 5 seconds")
 
 
 class RejectingProcess(ReportingProcess):
@@ -28,7 +30,7 @@ class RejectingProcess(ReportingProcess):
 
 
 class Pending(BaseModel):
-    """The processes that have not said yet that they have applied the change."""
+    """The processes that have not reported yet that they have applied the change."""
 
     count: int
     processes: list[ReportingProcess] = Field(
@@ -55,7 +57,7 @@ class Rejected(BaseModel):
 
 
 class PreflightsCached(BaseModel):
-    """Until when a browser may go by a preflight that was answered before the change, at the latest."""
+    """Until when a browser may use a preflight response from before the change, at the latest."""
 
     chromium: datetime
     firefox: datetime
@@ -67,10 +69,11 @@ class Propagation(BaseModel):
 
     revision: int
     complete: bool = Field(
-        description="every live process applies it. A process of which nothing was heard for 15 seconds counts as "
-        "ended: one that was cut off from Redis for longer is not listed, and goes by what it holds until its max_stale"
+        description="every live process applies it. A process that has been silent for 15 seconds counts as ended: "
+        "one that was cut off from Redis for longer is not listed, and applies what it holds until its max_stale"
     )
     published: bool = Field(description="whether Redis has it, where processes read it from")
+    all_known: bool = Field(description=f"{ALL_KNOWN}; nothing is complete meanwhile")
     milliseconds: float | None = Field(
         description="from the change until the last process reported that it applies it; null while it is not "
         "complete, and where that was longer ago than this service can tell"
@@ -79,8 +82,8 @@ class Propagation(BaseModel):
     pending: Pending
     rejected: Rejected
     preflights_cached_until: PreflightsCached | None = Field(
-        description="of a complete change that took something away: until when each browser may still go by a "
-        "preflight that was answered before. Such a browser leaves out the preflight and sends the actual request; "
-        "the service runs it, and its answer is without leave, so that the page can't read it. The time follows from "
-        "the max_age of the policy as it was (5 seconds where it sent none) and each browser's own limit"
+        description="of a complete change that removed something: until when each browser may still use a preflight "
+        "response from before it. Such a browser skips the preflight and sends the actual request; the service runs "
+        "it, and the response carries no CORS headers, so that the page can't read it. The time follows from the "
+        "max_age of the policy before the change (5 seconds if it sent none) and each browser's own limit"
     )

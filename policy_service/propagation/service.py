@@ -1,8 +1,10 @@
 """Says which of the live processes have applied a change, and waits for the others.
 
 What proves it: once a change is marked as published, the stream's end is read. A process whose cursor is there, or
-beyond, has read the change, or a later one of the tenant; and one that holds a snapshot of the present epoch without
-a gap has missed none before. Revisions prove nothing, since they do not commit in their order.
+beyond, has read the change, or a later one of the tenant; and one that follows a snapshot of the present epoch without
+a gap has missed none before. One whose digest shows that it holds something else has not applied it, whatever it read.
+Revisions prove nothing, since they do not commit in their order. Nor does the absence of a report, unless all live
+processes are known.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from corspolicy.status import MAX_REPORTED_REJECTIONS
@@ -25,9 +26,10 @@ from policy_service.auth.callers import EVERYTHING, Scope
 from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.documents.model import StoredDocument
 from policy_service.errors import Problem
-from policy_service.fleet.schemas import Reported
+from policy_service.fleet.poller import FleetPoller, FleetSnapshot, LiveProcess
+from policy_service.fleet.schemas import ProcessReport
+from policy_service.fleet.store import Position
 from policy_service.propagation import preflights, store
-from policy_service.propagation.poller import Heard, Look, Lookout, Position
 from policy_service.propagation.schemas import (
     MAX_LISTED,
     Applied,
@@ -43,8 +45,8 @@ from policy_service.propagation.store import Committed
 MAX_WAIT_SECONDS = 60
 MAX_WAITING = 200
 MAX_KNOWN = 10_000
-# What the first look may take, also for those who do not want to wait.
-FIRST_LOOK_SECONDS = 5.0
+# What the first reading may take, also for those who do not want to wait.
+FIRST_READING_SECONDS = 5.0
 # Within this interval a process reports anyway, so that its latest report tells when it applied a change.
 REPORT_SECONDS = 5.0
 
@@ -64,7 +66,7 @@ class _Known:
 
     @property
     def milliseconds(self) -> float | None:
-        """How long it took; None if nobody looked while it did."""
+        """How long it took; None if nobody read reports while it did."""
         if self.completed_at is None or self.completed_at - self.incomplete_at > REPORT_SECONDS:
             return None
         return round(1000 * max(0.0, self.completed_at - self.committed_at), 1)
@@ -76,14 +78,15 @@ class _Standing:
 
     known: _Known
     is_published: bool
-    applied: list[Heard] = field(default_factory=list)
-    pending: list[Heard] = field(default_factory=list)
-    rejected: list[tuple[Heard, str]] = field(default_factory=list)
+    all_known: bool
+    applied: list[LiveProcess] = field(default_factory=list)
+    pending: list[LiveProcess] = field(default_factory=list)
+    rejected: list[tuple[LiveProcess, str]] = field(default_factory=list)
 
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing to wait for: a process that rejects a document does not try it again."""
-        return self.is_published and not self.pending
+        return self.is_published and self.all_known and not self.pending
 
     @property
     def is_complete(self) -> bool:
@@ -92,11 +95,11 @@ class _Standing:
 
 
 class Propagations:
-    """How far changes have come. One object for a service process, so that all who wait share its looks."""
+    """How far changes have come. One object for a service process, so that all who wait share its readings."""
 
-    def __init__(self, sessions: Sessions, redis: Redis) -> None:
+    def __init__(self, sessions: Sessions, poller: FleetPoller) -> None:
         self._sessions = sessions
-        self._lookout = Lookout(sessions, redis)
+        self._poller = poller
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._waiting = 0
 
@@ -127,42 +130,44 @@ class Propagations:
     async def _wait(self, revision: int, change: Committed, began: float, wait: float) -> _Standing | None:
         standing: _Standing | None = None
         committed_at = time.monotonic() - change.age
-        deadline = began + max(wait, FIRST_LOOK_SECONDS)
-        while look := await self._look(revision, deadline):
+        deadline = began + max(wait, FIRST_READING_SECONDS)
+        while snapshot := await self._read(revision, deadline):
             deadline = began + wait
-            standing = self._stand(revision, change.tenant, look, committed_at)
+            standing = self._stand(revision, change.tenant, snapshot, committed_at)
             if standing.is_settled or time.monotonic() >= deadline:
                 break
         return standing
 
-    async def _look(self, revision: int, deadline: float) -> Look | None:
-        """The next look that succeeds; None if none does before the deadline, or the server was asked to end."""
+    async def _read(self, revision: int, deadline: float) -> FleetSnapshot | None:
+        """The next snapshot of the fleet; None if there is none before the deadline, or the server was asked to end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
                 while not _is_ending():
                     with suppress(RedisError, *DATABASE_ERRORS):
-                        return await self._lookout.look(revision)
+                        return await self._poller.read(revision)
         return None
 
-    def _stand(self, revision: int, tenant: str, look: Look, committed_at: float) -> _Standing:
+    def _stand(self, revision: int, tenant: str, snapshot: FleetSnapshot, committed_at: float) -> _Standing:
         known = self._known.setdefault(revision, _Known(committed_at, incomplete_at=committed_at))
         self._known.move_to_end(revision)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
-        standing = _Standing(known, is_published=revision in look.published and look.epoch is not None)
-        if standing.is_published and known.epoch != look.epoch:
-            known.epoch, known.end = look.epoch, look.end
-        for heard in look.heard:
-            if not standing.is_published or heard.report is None or not _has_read(heard.report, known):
-                standing.pending.append(heard)
-            elif why := _rejection(heard.report, tenant):
-                standing.rejected.append((heard, why))
+        standing = _Standing(known, revision in snapshot.positions, snapshot.all_known)
+        if standing.is_published and known.epoch != snapshot.epoch:
+            known.epoch, known.end = snapshot.epoch, snapshot.end
+        for process in snapshot.processes:
+            if not standing.is_published or process.report is None or not _has_read(process.report, known):
+                standing.pending.append(process)
+            elif why := _rejection(process.report, tenant):
+                standing.rejected.append((process, why))
+            elif process.has_diverged:
+                standing.pending.append(process)
             else:
-                standing.applied.append(heard)
+                standing.applied.append(process)
         if not standing.is_complete:
             known.incomplete_at = time.monotonic()
         elif known.completed_at is None:
-            known.completed_at = max((heard.at for heard in look.heard), default=time.monotonic())
+            known.completed_at = max((process.at for process in snapshot.processes), default=time.monotonic())
         return standing
 
 
@@ -172,12 +177,12 @@ def _is_ending() -> bool:
     return bool(getattr(server, "should_exit", False))
 
 
-def _has_read(report: Reported, known: _Known) -> bool:
+def _has_read(report: ProcessReport, known: _Known) -> bool:
     """Whether a process has read all that was in the stream when the change was known to be."""
     return known.end is not None and report.epoch == known.epoch and Position.parse(report.cursor) >= known.end
 
 
-def _rejection(report: Reported, tenant: str) -> str | None:
+def _rejection(report: ProcessReport, tenant: str) -> str | None:
     why = report.rejections.get(tenant)
     if why is None and len(report.rejections) >= MAX_REPORTED_REJECTIONS:
         # It names no more than these: whether it could read this one can't be told.
@@ -188,36 +193,37 @@ def _rejection(report: Reported, tenant: str) -> str | None:
 def _answer(scope: Scope, revision: int, change: Committed, standing: _Standing) -> Propagation:
     # A key to some tenants learns how many processes there are, and not where they run.
     listed = MAX_LISTED if scope == EVERYTHING else 0
-    longest_silent = sorted(standing.pending, key=lambda heard: heard.at)
+    longest_silent = sorted(standing.pending, key=lambda process: process.at)
     return Propagation(
         revision=revision,
         complete=standing.is_complete,
         published=standing.is_published,
+        all_known=standing.all_known,
         milliseconds=standing.known.milliseconds if standing.is_complete else None,
         applied=Applied(
             count=len(standing.applied),
-            processes=[ReportingProcess(**_shown(heard)) for heard in standing.applied[:listed]],
+            processes=[ReportingProcess(**_shown(process)) for process in standing.applied[:listed]],
         ),
         pending=Pending(
             count=len(standing.pending),
-            processes=[ReportingProcess(**_shown(heard)) for heard in longest_silent[:listed]],
+            processes=[ReportingProcess(**_shown(process)) for process in longest_silent[:listed]],
         ),
         rejected=Rejected(
             count=len(standing.rejected),
-            processes=[RejectingProcess(**_shown(heard), why=why) for heard, why in standing.rejected[:listed]],
+            processes=[RejectingProcess(**_shown(process), why=why) for process, why in standing.rejected[:listed]],
         ),
         preflights_cached_until=_cached_until(change, standing),
     )
 
 
-def _shown(heard: Heard) -> dict[str, Any]:
-    report = heard.report
+def _shown(process: LiveProcess) -> dict[str, Any]:
+    report = process.report
     return {
-        "id": heard.id,
+        "id": process.id,
         "host": None if report is None else report.host,
         "process": None if report is None else report.process,
         "services": [] if report is None else report.services,
-        "reported_at": _time(heard.at),
+        "reported_at": _time(process.at),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import extract, func, select
@@ -10,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from policy_service.auth.callers import Scope
 from policy_service.changes.visibility import visible_changes
-from policy_service.models import Change, Publication
+from policy_service.models import Change
 
 
 class Committed(NamedTuple):
@@ -28,14 +27,3 @@ async def find(session: AsyncSession, scope: Scope, revision: int) -> Committed 
     query = select(Change.tenant, age, Change.before, Change.after)
     row = (await session.execute(query.where(Change.revision == revision, visible_changes(scope)))).first()
     return None if row is None else Committed(row[0], float(row[1]), row[2], row[3])
-
-
-async def published(session: AsyncSession, revisions: Collection[int]) -> frozenset[int]:
-    """Which of these the publisher has written to Redis."""
-    query = select(Change.revision).where(Change.revision.in_(revisions), Change.published_at.is_not(None))
-    return frozenset(await session.scalars(query))
-
-
-async def publication(session: AsyncSession) -> Publication | None:
-    """Which Redis the publisher writes to, and which epoch in it is complete."""
-    return await session.get(Publication, 1)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 async def expire_forever(sessions: Sessions, interval: float) -> None:
-    """Remove what has expired, now and every `interval` seconds, until cancelled."""
+    """Remove expired entries, now and every `interval` seconds, until cancelled."""
     has_failed = False
     while True:
         try:

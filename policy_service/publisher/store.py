@@ -1,18 +1,35 @@
-"""Queries of the publisher, and which Redis holds what it wrote."""
+"""Queries of the publisher."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from corspolicy.sync.wire import EPOCH
 from policy_service.auth.callers import Scope
-from policy_service.models import Change, Tenant
+from policy_service.models import TERMS, Change, DatabaseIdentity, Publication, Tenant
+
+BATCH = 200
+BATCH_BYTES = 1024 * 1024
+"""As PostgreSQL stores the documents of a batch, compressed; at least one is read."""
+# Of a revision that PostgreSQL can still count up from: a sequence is never lifted to what is more.
+MAX_LIFT = 10**12
+
+# A copy of a database has the random number of the original, but not its cluster and name as well.
+_IDENTITY = """
+    (SELECT identity || '-' || left(encode(sha256(convert_to(
+    cluster_identifier() || '/' || current_database(), 'UTF8')), 'hex'), 8) FROM database_identity)
+"""
+_TRUTH = text(f"""
+    SELECT {_IDENTITY} AS identity, (SELECT epoch FROM publication) AS epoch,
+    (SELECT coalesce(max(position), 0) FROM changes) AS position,
+    (SELECT coalesce(max(revision), 0) FROM changes) AS newest, (SELECT last_value FROM revisions) AS last_revision
+""")  # noqa: S608
+_LIFT = text("SELECT setval('revisions', :floor) FROM revisions WHERE last_value < :floor")
 
 
 class Unpublished(NamedTuple):
@@ -23,25 +40,110 @@ class Unpublished(NamedTuple):
     after: dict[str, Any] | None
 
 
-async def unpublished(connection: AsyncConnection, limit: int) -> list[Unpublished]:
+class Truth(NamedTuple):
+    """What the database knows of what it has published."""
+
+    identity: str
+    """Of this database, and of no other and no copy of it elsewhere."""
+    epoch: str | None
+    """None: it has never published."""
+    position: int
+    """Of the change that was published last."""
+    newest: int
+    """The highest revision of any change."""
+    last_revision: int
+    """What the sequence of revisions gave last."""
+
+
+async def truth(connection: AsyncConnection) -> Truth:
+    """What the database knows, at one moment."""
+    return Truth(*(await connection.execute(_TRUTH)).one())
+
+
+async def identity(session: AsyncSession) -> str:
+    """The identity of this database."""
+    identity: str = (await session.execute(text(f"SELECT {_IDENTITY}"))).scalar_one()
+    return identity
+
+
+async def replace_identity(session: AsyncSession, random: str) -> None:
+    """Give this database another identity than its copies have."""
+    await session.execute(update(DatabaseIdentity).values(identity=random))
+
+
+async def next_term(connection: AsyncConnection, above: int | None = None) -> int:
+    """A term that no leader has had; higher than `above`, which another database, or a later state of it, has given."""
+    if above is None:
+        return await connection.scalar(select(TERMS.next_value())) or 0
+    return await connection.scalar(select(func.setval("publisher_terms", above + 1))) or 0
+
+
+async def lift_revisions(connection: AsyncConnection, floor: int) -> bool:
+    """Let the next revision be higher than `floor`; whether it would not have been."""
+    return (await connection.execute(_LIFT, {"floor": min(floor, MAX_LIFT)})).first() is not None
+
+
+async def name_epoch(connection: AsyncConnection, epoch: str) -> None:
+    """Note that everything was written to Redis as this epoch."""
+    statement = insert(Publication).values(id=1, epoch=epoch)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"epoch": epoch}))
+
+
+async def unpublished(connection: AsyncConnection) -> list[Unpublished]:
     """The first changes that are not marked as published, in order of their revision.
 
     Not "those after the last one": a transaction that took its revision early may commit late.
     """
-    query = (
+    first = (
         select(Change.revision, Change.tenant, Change.after)
         .where(Change.published_at.is_(None))
         .order_by(Change.revision)
-        .limit(limit)
+        .limit(BATCH)
     )
-    return [Unpublished(*row) for row in await connection.execute(query)]
+    return [Unpublished(*row) for row in await connection.execute(_bounded(first, "revision", "after"))]
+
+
+def _bounded(query: Select[Any], key: str, document: str) -> Select[Any]:
+    """The first rows of a query in order of `key`, at least one, whose documents are not more than a batch holds."""
+    rows = query.subquery()
+    size = func.coalesce(func.pg_column_size(rows.c[document]), 0)
+    before = func.sum(size).over(order_by=rows.c[key]) - size
+    sized = select(*rows.c, before.label("before")).subquery()
+    wanted = [column for column in sized.c if column.name != "before"]
+    return select(*wanted).where(sized.c.before < BATCH_BYTES).order_by(sized.c[key])
+
+
+async def are_superseded(connection: AsyncConnection, held: Mapping[str, int]) -> bool:
+    """Whether each of these tenants has had, in this database, what is held of it, and stands there or later.
+
+    It does not where revisions were given twice: after a restore, or if the sequence was set back.
+    """
+    newest = (
+        select(Change.tenant, Change.revision, Change.after.is_(None))
+        .where(Change.tenant.in_(held))
+        .distinct(Change.tenant)
+        .order_by(Change.tenant, Change.revision.desc())
+    )
+    current = {tenant: revision for tenant, revision, is_deleted in await connection.execute(newest) if is_deleted}
+    present = select(Tenant.slug, Tenant.revision).where(Tenant.slug.in_(held))
+    current |= {row.slug: row.revision for row in await connection.execute(present)}
+    known = select(Change.tenant).where(tuple_(Change.tenant, Change.revision).in_(held.items()))
+    return held.keys() == set((await connection.execute(known)).scalars()) and all(
+        current.get(tenant, 0) >= revision for tenant, revision in held.items()
+    )
+
+
+async def is_unpublished(connection: AsyncConnection, revision: int) -> bool:
+    """Whether there is such a change, and it is not marked as published."""
+    query = select(Change.revision).where(Change.revision == revision, Change.published_at.is_(None))
+    return await connection.scalar(query) is not None
 
 
 async def mark_published(connection: AsyncConnection, revisions: Sequence[int]) -> None:
     """Note that Redis has these changes, and number them in this order.
 
     Only the leader marks, over the connection that holds its lock. So one marking ends before another begins, and
-    whoever has read a position can be sure that no lower one will still appear.
+    a reader of a position can be sure that no lower one will appear later.
     """
     last = select(func.coalesce(func.max(Change.position), 0)).scalar_subquery()
     number = func.row_number().over(order_by=Change.revision)
@@ -54,9 +156,19 @@ async def mark_published(connection: AsyncConnection, revisions: Sequence[int]) 
     )
 
 
-async def count_unpublished(session: AsyncSession) -> int:
-    """How many changes wait to be published."""
-    return await session.scalar(select(func.count()).where(Change.published_at.is_(None))) or 0
+class Waiting(NamedTuple):
+    """The changes that wait to be published."""
+
+    number: int
+    seconds: float | None
+    """How long the oldest has waited; None if there is none."""
+
+
+async def waiting(session: AsyncSession) -> Waiting:
+    """How many changes wait to be published, and for how long."""
+    age = func.extract("epoch", func.clock_timestamp() - func.min(Change.created_at))
+    number, seconds = (await session.execute(select(func.count(), age).where(Change.published_at.is_(None)))).one()
+    return Waiting(number, None if seconds is None else float(seconds))
 
 
 EXPIRY_LOCK = 0x65787069  # "expi"
@@ -79,25 +191,14 @@ async def with_expired(session: AsyncSession, after: str, limit: int) -> Sequenc
 
 
 async def documents(
-    connection: AsyncConnection, scope: Scope, after: str, limit: int
+    connection: AsyncConnection, scope: Scope, after: str
 ) -> Sequence[tuple[str, int, dict[str, object]]]:
-    """Slug, revision and document of the first `limit` tenants whose slugs follow `after`."""
-    query = (
+    """Slug, revision and document of the first tenants whose slugs follow `after`, as many as a batch holds."""
+    first = (
         select(Tenant.slug, Tenant.revision, Tenant.document)
         .where(Tenant.slug > after, scope.where(Tenant.slug))
         .order_by(Tenant.slug)
-        .limit(limit)
+        .limit(BATCH)
     )
-    return [(row.slug, row.revision, row.document) for row in await connection.execute(query)]
-
-
-async def history_of(redis: Redis) -> str:
-    """Another value after each restart and failover, and whenever Redis took over the data of another one."""
-    information: dict[str, Any] = await redis.info("replication")
-    return str(information["master_replid"])
-
-
-async def is_held(redis: Redis, epoch: str, history: str) -> bool:
-    """Whether this Redis is the one with that history, and still has what was written to it as that epoch."""
-    found: Any = await redis.get(EPOCH)
-    return found is not None and (found.decode(), await history_of(redis)) == (epoch, history)
+    rows = await connection.execute(_bounded(first, "slug", "document"))
+    return [(row.slug, row.revision, row.document) for row in rows]

@@ -1,12 +1,14 @@
-"""What a request pays for CORS: Starlette's CORSMiddleware and ours around the same application.
+"""What a request pays for CORS: Starlette's CORSMiddleware and ours around the same application; and what a hostile
+request costs, beside what it costs to read its lines.
 
-Each request's scope is made afresh, as a server would, and only the call is timed. Peers take turns in short rounds, so
+Each request's scope is new, as a server makes it, and only the call is timed. Peers take turns in short rounds, so
 that a machine whose speed drifts slows all of them; medians over the rounds are compared.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import time
 from importlib.metadata import version
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple
 from starlette.middleware.cors import CORSMiddleware
 
 from corspolicy import CORSPolicyMiddleware, TenantFromHost
+from corspolicy.core.decision import Chain, decide
 from corspolicy.testing import FixedPolicies
 
 ROUNDS = 60
@@ -22,6 +25,9 @@ REQUESTS = 200
 SIZES = (10, 1_000, 100_000)
 # Starlette's list is searched from its start, so that its cost depends on where the origin stands.
 DISTINCT_ORIGINS = 10
+HOSTILE_LINES = 500_000
+
+_Lines = list[tuple[bytes, bytes]]
 
 _HEADERS = [
     (b"host", b"acme.api.example.com"),
@@ -55,7 +61,7 @@ async def _send(message: Any) -> None:
     pass
 
 
-def _cases(origins: list[str]) -> dict[str, tuple[str, list[list[tuple[bytes, bytes]]]]]:
+def _cases(origins: list[str]) -> dict[str, tuple[str, list[_Lines]]]:
     """For each kind of request: its method, and the extra header lines of several such requests."""
     step = max(1, len(origins) // DISTINCT_ORIGINS)
     listed = [origin.encode() for origin in origins[step // 2 :: step]]
@@ -68,7 +74,7 @@ def _cases(origins: list[str]) -> dict[str, tuple[str, list[list[tuple[bytes, by
     }
 
 
-def _scope(method: str, extra: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+def _scope(method: str, extra: _Lines) -> dict[str, Any]:
     headers = [(bytes(bytearray(name)), bytes(bytearray(value))) for name, value in [*_HEADERS, *extra]]
     return {"type": "http", "method": method, "path": "/", "query_string": b"", "headers": headers}
 
@@ -76,7 +82,7 @@ def _scope(method: str, extra: list[tuple[bytes, bytes]]) -> dict[str, Any]:
 class _Peer(NamedTuple):
     app: Any
     origins: list[str]
-    """Those that it admits."""
+    """Those that it allows."""
 
 
 async def _microseconds(peers: dict[str, _Peer], kind: str) -> dict[str, float]:
@@ -134,7 +140,57 @@ async def _measure() -> None:
             print(f"{size:>8}  {kind:<10} {theirs} {added['ours']:7.2f} {ratio} {added['host']:23.2f}{note}")
 
 
+def _hostile() -> dict[str, tuple[str, _Lines]]:
+    """For each kind of hostile request, its method and its header lines."""
+    origin, method = (b"origin", b"https://app.example.net"), (b"access-control-request-method", b"PUT")
+    names = b"access-control-request-headers"
+    return {
+        "GET, Origin repeated": ("GET", [(b"origin", b"a")] * HOSTILE_LINES),
+        "GET, other lines": ("GET", [origin, *[(b"x", b"a")] * HOSTILE_LINES]),
+        "preflight, Origin repeated": ("OPTIONS", [*[(b"origin", b"a")] * HOSTILE_LINES, method]),
+        "preflight, method repeated": ("OPTIONS", [*[method] * HOSTILE_LINES, origin]),
+        "preflight, headers repeated": ("OPTIONS", [*[(names, b"a")] * HOSTILE_LINES, origin, method]),
+        "64 KB in Origin": ("GET", [*_HEADERS, (b"origin", b"https://" + b"a" * 65_536)]),
+        "64 KB in requested method": ("OPTIONS", [*_HEADERS, origin, (method[0], b"M" * 65_536)]),
+        "64 KB in requested headers": ("OPTIONS", [*_HEADERS, origin, method, (names, b"a," * 32_768)]),
+        "Origin of 120 labels": ("GET", [*_HEADERS, (b"origin", b"https://" + b"a." * 119 + b"example")]),
+        "Origin of 3 labels": ("GET", [*_HEADERS, (b"origin", b"https://a.b.example")]),
+    }
+
+
+def _read(chain: Chain, method: str, lines: _Lines, now: float) -> int:
+    """Look at each name and at each byte of each value, as whoever read the lines did before."""
+    found = 0
+    for name, value in lines:
+        found += name == b"origin"
+        found += value.isascii()
+    return found
+
+
+async def _measure_hostile() -> None:
+    print(
+        f"Hostile requests ({HOSTILE_LINES:,} lines where repeated), in µs: reading the lines, the decision, the ratio."
+    )
+    policy = {"allow_origins": ["https://*.example.com", "https://app.example.com", "https://pr-*.example.org"]}
+    chain = await FixedPolicies({"acme": {"default": policy}}).chain("bench", "acme")
+    for kind, (method, lines) in _hostile().items():
+        taken = {}
+        for name, call in (("read", _read), ("decide", decide)):
+            rounds = 9 if len(lines) > len(_HEADERS) + 3 else 2_000
+            best = math.inf
+            for _ in range(rounds):
+                # New lines, as a server makes them: Python remembers the hash of bytes.
+                fresh = [(bytes(bytearray(name)), bytes(bytearray(value))) for name, value in lines]
+                start = time.perf_counter()
+                call(chain, method, fresh, 0.0)
+                best = min(best, time.perf_counter() - start)
+            taken[name] = best * 1e6
+        print(f"{kind:<28} {taken['read']:10.2f} {taken['decide']:10.2f} {taken['decide'] / taken['read']:6.2f}")
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     asyncio.run(_measure())
+    print()
+    asyncio.run(_measure_hostile())
     print()

@@ -22,10 +22,10 @@ import psutil
 import redis
 
 from corspolicy import Policies
-from corspolicy.sync.wire import CHANGES, EPOCH
 from tests import servers
 from tests.conftest import Databases, admin_key
 from tests.faults.line import Sql
+from tests.keys import CHANGES, EPOCH
 from tests.support import ROOT, Api, running, wait_until
 
 TENANTS = 100_000

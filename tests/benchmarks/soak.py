@@ -18,11 +18,13 @@ import httpx
 import psutil
 from redis.asyncio import Redis
 
+from corspolicy.sync.wire import Keys
 from policy_service.auth.callers import Caller
 from policy_service.changes.preconditions import Precondition
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions, create_engine, create_redis, create_sessions
 from policy_service.fleet import service as fleet
+from policy_service.fleet.poller import FleetPoller
 from policy_service.policies import service as policies
 from policy_service.settings import Settings
 from policy_service.tenants import service as tenants
@@ -109,8 +111,9 @@ class Soak:
     async def diverged(self, redis: Redis) -> list[str]:
         """What the clients hold that is not the truth, once they have had time to follow."""
         deadline = time.monotonic() + CONVERGED_WITHIN_SECONDS
+        poller = FleetPoller(self._sessions, redis, Keys())
         while True:
-            states = [process.state for process in (await fleet.read(self._sessions, redis)).processes]
+            states = [process.state for process in (await fleet.read(poller)).processes]
             if states == ["current"] * CLIENTS:
                 break
             if time.monotonic() > deadline:

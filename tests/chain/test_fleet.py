@@ -6,9 +6,9 @@ import os
 import signal
 from typing import Any
 
-from corspolicy.sync.wire import CHANGES, PROCESS_PREFIX, PROCESSES
 from tests.chain.line import ORIGIN, Line
 from tests.client.published import Published
+from tests.keys import CHANGES, PROCESS_PREFIX, PROCESSES
 from tests.support import wait_until
 
 

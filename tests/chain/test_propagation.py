@@ -66,8 +66,11 @@ def test_a_process_that_refuses_the_document_is_named_with_the_reason(line: Line
     database = line.environment["CORSPOLICY_DATABASE_URL"]
     execute(
         database,
-        f"""INSERT INTO changes (revision, tenant, actor, action, after)
-            VALUES (nextval('revisions'), '{tenant}', 'test', 'test', '{{"policies": 5}}')""",
+        f"""WITH made AS (
+                INSERT INTO changes (revision, tenant, actor, action, after)
+                VALUES (nextval('revisions'), '{tenant}', 'test', 'test', '{{"policies": 5}}') RETURNING revision
+            )
+            UPDATE tenants SET revision = made.revision FROM made WHERE slug = '{tenant}'""",
     )
     ((unreadable,),) = rows(database, f"SELECT revision FROM changes WHERE tenant = '{tenant}' AND actor = 'test'")
     # What wakes the publisher.
@@ -122,7 +125,9 @@ def test_without_redis_a_change_is_made_and_its_propagation_is_not_known(line: L
         assert unknown.headers["retry-after"]
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert _propagation(line, answer.json()["revision"], wait=10)["complete"]
+    revision = answer.json()["revision"]
+    # A process that could not report meanwhile has time to do so.
+    wait_until(lambda: _propagation(line, revision, wait=5)["complete"], "the receipt", 40)
 
 
 def test_of_twenty_processes_the_one_that_is_stopped_is_named(line: Line) -> None:

@@ -9,17 +9,18 @@ import redis
 
 from corspolicy.core.document import Document
 from corspolicy.core.validation import check
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH, Envelope
+from corspolicy.sync.wire import EPOCH_FIELD, Envelope, Keys, announcement
 
 
 class Published:
     """A Redis as clients see it."""
 
-    def __init__(self, url: str) -> None:
-        self.redis = redis.Redis.from_url(url)
+    def __init__(self, url: str, keys: Keys | None = None) -> None:
+        self.redis: Any = redis.Redis.from_url(url)
+        self.keys = keys or Keys()
 
     def envelope(self, tenant: str, revision: int, *origins: str) -> bytes:
-        """A tenant's envelope whose default policy admits `origins`."""
+        """A tenant's envelope whose default policy allows `origins`."""
         policy = check({"allow_origins": list(origins)}).policy
         assert policy is not None
         document = Document(tenant, revision, MappingProxyType({"default": policy}))
@@ -27,25 +28,34 @@ class Published:
 
     def store(self, tenant: str, envelope: bytes) -> None:
         """Put an envelope where snapshots are read from."""
-        self.redis.hset(DOCUMENTS, tenant, envelope)
+        self.redis.hset(self.keys.documents, tenant, envelope)
 
     def announce(self, **fields: Any) -> None:
         """Append to the stream, after what is there."""
-        newest: Any = self.redis.xrevrange(CHANGES, count=1)
+        newest = self.redis.xrevrange(self.keys.changes, count=1)
         entry: dict[Any, Any] = {"previous": newest[0][0] if newest else b"0-0", **fields}
-        self.redis.xadd(CHANGES, entry)
+        self.redis.xadd(self.keys.changes, entry)
 
     def publish(self, tenant: str, revision: int, *origins: str) -> None:
         """What a publisher does with a change."""
-        envelope = self.envelope(tenant, revision, *origins)
+        self.publish_envelope(tenant, self.envelope(tenant, revision, *origins))
+
+    def delete(self, tenant: str, revision: int) -> None:
+        """What it does with a deletion."""
+        self.publish_envelope(tenant, Envelope(revision, None).to_bytes())
+
+    def publish_envelope(self, tenant: str, envelope: bytes) -> None:
+        """Store an envelope, and announce it."""
         self.store(tenant, envelope)
-        self.announce(tenant=tenant, envelope=envelope)
+        field, value = announcement(envelope)
+        self.announce(tenant=tenant, **{field.decode(): value})
 
     def begin_epoch(self) -> None:
-        """What a publisher does before it writes everything anew."""
-        self.redis.delete(EPOCH, DOCUMENTS)
+        """What a publisher does before it writes everything again."""
+        self.redis.delete(self.keys.epoch, self.keys.documents)
 
     def end_epoch(self, epoch: str) -> None:
         """What it does after."""
-        self.redis.set(EPOCH, epoch)
+        self.redis.set(self.keys.epoch, epoch)
+        self.redis.hset(self.keys.documents, EPOCH_FIELD.decode(), epoch)
         self.announce(epoch=epoch)

@@ -22,7 +22,8 @@ def _application(case: Vector) -> CORSPolicyMiddleware:
     lines = [(name.encode(), value.encode()) for name, value in answer.get("headers", [])]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"x-app", b"called"), *lines]
+        seen = b" ".join(sorted({name for name, _ in scope["headers"]}))
+        headers = [(b"x-app", b"called"), (b"x-seen", seen), *lines]
         await send({"type": "http.response.start", "status": answer.get("status", 200), "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -53,6 +54,8 @@ def test_wire(port: int, index: int) -> None:
     if expected["status"] is None:
         assert status == case.get("app", {}).get("status", 200)
         assert ("x-app", "called") in lines
+        seen = set(dict(lines)["x-seen"].encode().split())
+        assert {name for name, _ in vectors.lines(case)} - seen == vectors.hidden(case)
     else:
         assert status == expected["status"]
         assert ("content-length", "0") in lines

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -20,6 +23,7 @@ from fastapi import FastAPI
 from corspolicy import Policies, install
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
+from tests.faults.proxy import Proxy
 from tests.support import ROOT, Process, free_port, running, wait_until
 
 _FORK = """
@@ -27,24 +31,25 @@ import asyncio, os, sys, threading, time
 from corspolicy import Policies
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
+from tests.faults.proxy import Proxy
 
 published = Published(sys.argv[1])
 policies = Policies(sys.argv[1])
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
 follower = Follower(policies)
-assert asyncio.run_coroutine_threadsafe(follower.admits("acme", A), loop).result(20)
+assert asyncio.run_coroutine_threadsafe(follower.allows("acme", A), loop).result(20)
 child = os.fork()
 if child == 0:
     async def follow():
-        assert await follower.admits("acme", A)
+        assert await follower.allows("acme", A)
         published.publish("acme", 2, B)
-        await follower.until_refuses("acme", A)
+        await follower.until_denies("acme", A)
         await policies.stop()
     asyncio.run(follow())
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-asyncio.run_coroutine_threadsafe(follower.until_refuses("acme", A), loop).result(20)
+asyncio.run_coroutine_threadsafe(follower.until_denies("acme", A), loop).result(20)
 """
 
 
@@ -80,7 +85,7 @@ def test_every_worker_follows_and_stops(published: Published, redis_url: str, op
     with running("tests.chain.apps:billing", environment, "/livez", *options) as server:
         assert all(_granted_by_process(server, A, workers).values())
         published.publish("acme", 2, B)
-        wait_until(lambda: not any(_granted_by_process(server, A, workers).values()), "all refuse")
+        wait_until(lambda: not any(_granted_by_process(server, A, workers).values()), "all deny it")
         assert all(_granted_by_process(server, B, workers).values())
 
 
@@ -102,12 +107,12 @@ def test_workers_of_a_preloaded_application_follow_as_do_those_in_their_place(
         workers = _granted_by_process(server, A, 2)
         assert all(workers.values())
         published.publish("acme", 2, B)
-        wait_until(lambda: not any(_granted_by_process(server, A, 2).values()), "all refuse")
+        wait_until(lambda: not any(_granted_by_process(server, A, 2).values()), "all deny it")
         os.kill(min(workers), signal.SIGKILL)
         wait_until(lambda: min(workers) not in _granted_by_process(server, B, 2), "another takes its place")
         assert all(_granted_by_process(server, B, 2).values())
         published.publish("acme", 3, A)
-        wait_until(lambda: all(_granted_by_process(server, A, 2).values()), "all admit it again")
+        wait_until(lambda: all(_granted_by_process(server, A, 2).values()), "all allow it again")
     finally:
         server.stop()
 
@@ -126,7 +131,7 @@ def test_a_reloaded_worker_follows_and_the_one_before_ends(
         wait_until(lambda: first not in _granted_by_process(server, A, 1), "another worker answers")
         assert not psutil.pid_exists(first)
         published.publish("acme", 2, B)
-        wait_until(lambda: not any(_granted_by_process(server, A, 1).values()), "it refuses")
+        wait_until(lambda: not any(_granted_by_process(server, A, 1).values()), "it denies it")
 
 
 def test_a_fork_after_the_start_follows_on_its_own_and_leaves_the_parent_alone(
@@ -144,9 +149,9 @@ def test_two_event_loops_of_one_process_follow_each_on_its_own(published: Publis
 
     async def follow() -> None:
         follower = Follower(policies)
-        assert await follower.admits("acme", A)
+        assert await follower.allows("acme", A)
         await asyncio.to_thread(both_hold_it.wait)
-        await follower.until_refuses("acme", A)
+        await follower.until_denies("acme", A)
         await policies.stop()
 
     def run() -> None:
@@ -183,16 +188,86 @@ def test_middlewares_of_a_process_share_one_connection(
         await second.start()
         connections = count()
         await first.stop()
-        assert await Follower(first).admits("acme", A)
+        assert await Follower(first).allows("acme", A)
         await second.stop()
         return connections
 
     assert asyncio.run(start_twice()) == 1
 
 
+PAUSED_SECONDS = 4.0
+
+
+def _waits_for_changes(published: Published) -> bool:
+    (client,) = [client for client in published.redis.client_list() if client["name"] == "corspolicy"]
+    return "b" in client["flags"]
+
+
+def _is_allowed(connection: http.client.HTTPConnection, origin: str) -> bool:
+    connection.request("GET", "/t/acme", headers={"Origin": origin})
+    return _answer_allows(connection)
+
+
+def _answer_allows(connection: http.client.HTTPConnection) -> bool:
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200
+    return answer.headers["access-control-allow-origin"] is not None
+
+
+def test_after_a_pause_no_request_is_allowed_by_policies_that_are_too_old(published: Published, redis_url: str) -> None:
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])))
+        proxy.slow_down(0.2)
+        options = {"redis_url": proxy.url, "max_stale": 3.5}
+        environment = {"TEST_POLICIES": json.dumps(options), "TEST_TENANT_FROM": "path"}
+        server = stack.enter_context(running("tests.chain.apps:billing", environment))
+        # Kept open: what they send is what the process sees first when it wakes.
+        waiting = [http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20) for _ in range(50)]
+        for connection in waiting:
+            stack.callback(connection.close)
+            wait_until(lambda connection=connection: _is_allowed(connection, A), "it allows A")  # type: ignore[misc]
+        wait_until(lambda: _waits_for_changes(published), "the process waits for changes")
+        server.signal(signal.SIGSTOP)
+        # The first is on its way into the process while it is paused, which says nothing of the second.
+        published.publish("acme", 2, A)
+        wait_until(lambda: not _waits_for_changes(published), "Redis has answered the process")
+        published.publish("acme", 3, B)
+        for connection in waiting:
+            connection.request("GET", "/t/acme", headers={"Origin": A})
+        # The fault's duration: longer than max_stale.
+        time.sleep(PAUSED_SECONDS)
+        server.signal(signal.SIGCONT)
+        assert not any(list(map(_answer_allows, waiting)))
+
+        def applies_the_second() -> bool:
+            assert not _is_allowed(waiting[0], A)
+            return _is_allowed(waiting[0], B)
+
+        wait_until(applies_the_second, "it applies what is current")
+
+
+def test_a_process_that_is_asked_to_end_is_forgotten_at_once_and_one_that_is_killed_is_not(
+    published: Published, redis_url: str
+) -> None:
+    environment = {"CORSPOLICY_REDIS_URL": redis_url, "TEST_TENANT_FROM": "path"}
+
+    def reported() -> int:
+        found = (report for report in published.redis.mget(published.redis.keys(published.keys.report("*")) or "-"))
+        return sum(report is not None for report in found)
+
+    with running("tests.chain.apps:billing", environment) as stopped:
+        with running("tests.chain.apps:billing", environment) as killed:
+            wait_until(lambda: reported() == 2, "both have reported")
+            killed.kill()
+        assert reported() == 2
+        stopped.stop()
+        assert (reported(), published.redis.zcard(published.keys.processes)) == (1, 1)
+
+
 def test_a_loop_that_ends_without_a_stop_does_not_hang(published: Published, redis_url: str) -> None:
     policies = Policies(redis_url)
     started = time.monotonic()
     for _ in range(5):
-        assert asyncio.run(Follower(policies).admits("acme", A))
+        assert asyncio.run(Follower(policies).allows("acme", A))
     assert time.monotonic() - started < 10

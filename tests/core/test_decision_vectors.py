@@ -27,6 +27,7 @@ def test_decision(case: Vector) -> None:
         assert decision.status == expected["status"]
         assert decision.allowed == expected["allowed"]
         assert finer_reason(decision, lines) == expected["reason"]
+        assert {name for name, _ in lines if name in decision.hidden} == vectors.hidden(case)
 
 
 def test_every_case_has_its_own_name_and_rule() -> None:

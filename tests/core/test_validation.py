@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,37 @@ def test_any_values_are_judged_without_an_error(values: object) -> None:
         assert Document.from_bytes(document.to_bytes()) == document
 
 
+MEANT = st.sampled_from(
+    [
+        "https://shop.example", "http://localhost:3000", "localhost:3000", "127.0.0.1:4200", "*.shop.example", "*", "app://.",
+        "http://shop.example/", "https://Shop.example:443", "https://résumé.example", "http://*.shop.example:[80,9000]",
+        "moz-extension://*", "https://x-*.netlify.app", "[::ffff:7f00:1]", "PUT", "Content-Type", "Set-Cookie", "null",
+    ]
+)  # fmt: skip
+PASTED = st.builds(
+    lambda parts, between, quote: between.join(f"{quote}{part}{quote}" for part in parts),
+    st.lists(MEANT, min_size=1, max_size=4),
+    st.sampled_from([" ", ",", ", ", "\n", "; ", ""]),
+    st.sampled_from(["", '"', "'"]),
+)
+VALUES = PASTED | st.text(max_size=20) | st.sampled_from(["yes", "No", "1", "600", "-1"]) | st.integers() | st.floats()
+
+
+@given(st.sampled_from(sorted(SETTINGS)), VALUES, st.booleans(), st.booleans())
+def test_every_suggestion_is_accepted_when_it_is_pasted_back(
+    name: str, value: object, is_entry: bool, credentials: bool
+) -> None:
+    rest = {} if name == "allow_credentials" else {"allow_credentials": credentials}
+    checked = check(
+        {**rest, name: [value] if is_entry else value}, to_ascii=to_ascii, is_public_suffix=is_public_suffix
+    )
+    for error in checked.errors:
+        if error.suggestion is not None:
+            fixed = [error.suggestion] if error.pointer == f"/{name}/0" else json.loads(error.suggestion)
+            again = check({**rest, name: fixed}, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
+            assert not again.errors, error
+
+
 @given(st.binary(max_size=60) | JSON.map(lambda value: str(value).encode("utf-8", "replace")))
 def test_any_bytes_are_a_document_or_an_unreadable_one(data: bytes) -> None:
     with pytest.raises(UnreadableDocument):
@@ -82,13 +115,31 @@ def test_problems_and_warnings_are_bounded() -> None:
     assert len(covered.warnings) == MAX_REPORTED
 
 
-def test_the_same_pattern_with_two_ends_is_refused() -> None:
+def test_a_suggestion_for_a_bare_text_leaves_nothing_out() -> None:
+    for count, is_suggested in ((1, True), (50, True), (101, False)):
+        origins = [f"https://a{index}.example.com" for index in range(count)]
+        (error,) = check({"allow_origins": ",".join(origins)}).errors
+        assert error.suggestion == (json.dumps(origins) if is_suggested else None)
+    names = [f"x-{index}" for index in range(50)]
+    (error,) = check({"allow_headers": " ".join(names)}).errors
+    assert error.suggestion == json.dumps(names)
+
+
+def test_a_text_of_many_origins_is_suggested_in_part() -> None:
+    origins = [f"https://a{index}.example.com" for index in range(50)]
+    errors = check({"allow_origins": [" ".join(origins)]}).errors
+    assert [error.suggestion for error in errors] == origins[:10]
+    (error,) = check({"allow_headers": [" ".join(f"x-{index}" for index in range(50))]}).errors
+    assert (error.code, error.suggestion) == ("header_not_a_token", None)
+
+
+def test_the_same_pattern_with_two_times_of_expiry_is_rejected() -> None:
     origins = ["https://a.com", {"pattern": "https://a.com", "expires_at": "2030-01-01T00:00:00Z"}]
     assert [finding.code for finding in check({"allow_origins": origins}).errors] == ["origin_duplicate"]
 
 
 @pytest.mark.parametrize("parent", ["com", "github.io", "amazonaws.com", "windows.net", "unknown-tld"])
-def test_a_wildcard_over_names_of_strangers_is_refused_with_credentials(parent: str) -> None:
+def test_a_wildcard_over_names_of_strangers_is_rejected_with_credentials(parent: str) -> None:
     values = {"allow_origins": [f"https://*.{parent}"], "allow_credentials": True}
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     assert [finding.code for finding in checked.errors] == ["origin_public_suffix"]

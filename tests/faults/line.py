@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
 
-from corspolicy.sync.wire import CHANGES
 from policy_service.local import embedded
 from tests import servers
 from tests.client.published import Published
 from tests.conftest import admin_key
 from tests.faults.proxy import Proxy
+from tests.keys import CHANGES
 from tests.support import Api, Process, free_port, wait_until
 
 # What a tenant admits at first, and what instead after its change.
@@ -28,6 +30,11 @@ OLD, NEW = "https://old.example.com", "https://new.example.com"
 STREAM_LENGTH = 10
 # Full jitter up to its cap before the publisher, then before a client tries again, and time for the work itself.
 RETRY_SECONDS = 5.0 + 5.0 + 3.0
+
+
+def run_of(script: str) -> bytes:
+    """What a request to Redis contains that runs this script."""
+    return hashlib.sha1(script.encode()).hexdigest().encode()
 
 
 class Recovery(NamedTuple):
@@ -108,11 +115,20 @@ class Sql:
 class Services:
     """The policy service, and two services that apply policies: `near` and `far`."""
 
-    def __init__(self, stack: ExitStack, database_url: str, redis_url: str, near_url: str, far_url: str) -> None:
-        """`near` and `far` reach Redis at URLs of their own."""
+    def __init__(
+        self,
+        stack: ExitStack,
+        database_url: str,
+        redis_url: str,
+        near_url: str,
+        far_url: str,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`near` and `far` reach Redis at URLs of their own. `settings` are those of all."""
         self._stack = stack
+        self._settings = settings
         self.recoveries: list[Recovery] = []
-        self._database_url = database_url
+        self.database_url = database_url
         self._redis_url = redis_url
         # New connections, but one TLS context: making that anew would take longer than what is measured.
         self._http = stack.enter_context(httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)))
@@ -125,14 +141,16 @@ class Services:
         return [self.near, self.far]
 
     def sql(self) -> Sql:
-        return Sql(self._database_url)
+        return Sql(self.database_url)
 
-    def start_service(self, redis_url: str | None = None) -> tuple[Process, Api]:
-        """One more policy service; returns when it answers."""
+    def start_service(self, redis_url: str | None = None, **settings: str) -> tuple[Process, Api]:
+        """One more policy service, with `settings` of its own; returns when it answers."""
         environment = {
-            "CORSPOLICY_DATABASE_URL": self._database_url,
+            "CORSPOLICY_DATABASE_URL": self.database_url,
             "CORSPOLICY_REDIS_URL": redis_url or self._redis_url,
             "CORSPOLICY_STREAM_LENGTH": str(STREAM_LENGTH),
+            **self._settings,
+            **settings,
         }
         process = self._start("policy_service.app:create_app", environment)
         process.wait_until_answering()
@@ -145,7 +163,9 @@ class Services:
 
     def start_clients(self, *redis_urls: str) -> list[Process]:
         """More services that apply policies; returns when they answer."""
-        environments = [{"CORSPOLICY_REDIS_URL": url, "TEST_TENANT_FROM": "path"} for url in redis_urls]
+        environments = [
+            {"CORSPOLICY_REDIS_URL": url, "TEST_TENANT_FROM": "path", **self._settings} for url in redis_urls
+        ]
         clients = [self._start("tests.chain.apps:billing", environment) for environment in environments]
         for client in clients:
             client.wait_until_answering()

@@ -53,6 +53,7 @@ class Proxy:
         self.accepted = 0
         self._target = target
         self._delay = 0.0
+        self._seconds_per_byte = 0.0
         self._silent: frozenset[Way] = frozenset()
         self._hold: Hold | None = None
         self._links: set[Link] = set()
@@ -80,7 +81,7 @@ class Proxy:
         """From now on, everything passes at once. Connections that were silenced stay dead, as in a network."""
 
         async def do() -> None:
-            self._delay, self._silent = 0.0, frozenset()
+            self._delay, self._seconds_per_byte, self._silent = 0.0, 0.0, frozenset()
             await self._listen()
 
         self._do(do)
@@ -117,6 +118,14 @@ class Proxy:
 
         async def do() -> None:
             self._delay = seconds
+
+        self._do(do)
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Let no more through on a connection, each way."""
+
+        async def do() -> None:
+            self._seconds_per_byte = 1 / bytes_per_second
 
         self._do(do)
 
@@ -188,7 +197,7 @@ class Proxy:
     async def _pump(self, link: Link, way: Way, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
-                await asyncio.sleep(self._delay)
+                await asyncio.sleep(self._delay + len(data) * self._seconds_per_byte)
                 await self._wait_if_held(link, way, data)
                 if way not in link.silent:
                     target.write(data)

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from corspolicy.sync.wire import CHANGES, DOCUMENTS
 from tests.faults.line import Line
 from tests.faults.proxy import BOTH, Proxy, Way
 from tests.faults.watch import Book, Client, Watcher
+from tests.keys import CHANGES, DOCUMENTS
 from tests.support import Api, Process, free_port, wait_until
 
 # No round begins later than this after the first; each takes some seconds.

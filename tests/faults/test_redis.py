@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
-from tests.faults.line import NEW, OLD, Line
+from policy_service.publisher.scripts import END_EPOCH
+from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.proxy import Way
+from tests.keys import DOCUMENTS, EPOCH
 from tests.redises import Server
 from tests.support import wait_until
 
@@ -60,12 +61,13 @@ def test_a_client_that_starts_after_redis_was_emptied_gets_everything(line: Line
 def test_redis_is_emptied_again_before_everything_is_written_anew(line: Line) -> None:
     tenant = line.new_tenant()
     # All documents are written, and the epoch that makes them a snapshot is on its way.
-    end_of_rebuild = f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}".encode()
-    with line.service_proxy.holding(end_of_rebuild, Way.UP) as wait_until_held:
+    with line.service_proxy.holding(run_of(END_EPOCH), Way.UP) as wait_until_held:
         line.published.redis.flushall()
         wait_until_held()
         line.published.redis.flushall()
     emptied_at = time.monotonic()
+    wait_until(lambda: line.published.redis.get(EPOCH), "an epoch")
+    assert line.published.redis.hexists(DOCUMENTS, tenant)
     (client,) = line.start_clients(line.redis.url)
     fault = "FLUSHALL while everything is written anew, for one that starts after it"
     line.recovers(fault, tenant, OLD, client, since=emptied_at)
@@ -129,7 +131,10 @@ def test_redis_refuses_writes_for_a_while(line: Line, begin: str, end: str) -> N
     line.follows()
 
 
-def test_redis_is_overwritten_with_an_older_copy_of_itself(line: Line, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_service_there", [True, False], ids=["service runs", "service stopped"])
+def test_redis_is_overwritten_with_an_older_copy_of_itself(
+    line: Line, tmp_path: Path, *, is_service_there: bool
+) -> None:
     tenant = line.new_tenant()
     redis: Any = line.published.redis
     with Server(tmp_path / "copy", f"replicaof 127.0.0.1 {line.redis.port}") as copy:
@@ -137,10 +142,15 @@ def test_redis_is_overwritten_with_an_older_copy_of_itself(line: Line, tmp_path:
         copy.client.execute_command("REPLICAOF NO ONE")
         line.change(tenant)
         line.wait_until_shown(tenant, NEW)
+        if not is_service_there:
+            wait_until(lambda: line.readiness()["unpublished"] == 0, "everything is marked")
+            line.service.stop()
         redis.execute_command(f"REPLICAOF 127.0.0.1 {copy.port}")
         wait_until(lambda: redis.info("replication")["master_link_status"] == "up", "the copy is taken over")
         redis.execute_command("REPLICAOF NO ONE")
     overwritten_at = time.monotonic()
+    if not is_service_there:
+        line.restart_service()
     (client,) = line.start_clients(line.redis.url)
     line.recovers("an older copy in Redis, for one that starts then", tenant, NEW, client, since=overwritten_at)
     client.stop()

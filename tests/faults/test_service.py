@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import datetime
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
-from policy_service.local import embedded
+from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH, WRITE
 from tests.conftest import Databases
-from tests.faults.line import NEW, OLD, Line
+from tests.faults.line import NEW, OLD, Line, run_of
+from tests.faults.postgres import Postgres, own_postgres
 from tests.faults.proxy import Way
+from tests.keys import EPOCH
 from tests.support import wait_until
 
 LAST = "https://last.example.com"
 UNPUBLISHED = "SELECT revision FROM changes WHERE published_at IS NULL"
 
 
-class Postgres:
-    """A PostgreSQL of the module's own, that can be stopped and started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
-        self.url = ""
-
-    def start(self) -> None:
-        url = self._stack.enter_context(embedded.postgres(self._folder))
-        assert self.url in ("", url)
-        self.url = url
-
-    def stop(self) -> None:
-        self._stack.close()
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    # A path short enough for a socket, so that the URL stays the same.
-    with tempfile.TemporaryDirectory(prefix="corspolicy-", ignore_cleanup_errors=True) as folder:
-        postgres = Postgres(Path(folder))
-        postgres.start()
+    with own_postgres() as postgres:
         yield postgres
-        postgres.stop()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +37,8 @@ def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:
     tenant = line.new_tenant()
-    with line.service_proxy.holding(b"EVALSHA", Way.UP) as wait_until_held:
+    epoch = line.published.redis.get(EPOCH)
+    with line.service_proxy.holding(run_of(WRITE), Way.UP) as wait_until_held:
         line.change(tenant)
         wait_until_held()
         line.service.kill()
@@ -69,6 +48,8 @@ def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:
         assert line.shows(client, tenant, OLD)
     line.restart_service()
     line.recovers("service killed between commit and publish, from its restart", tenant)
+    # As the change that it is, and not because something was found to be missing.
+    assert line.published.redis.get(EPOCH) == epoch
     line.follows()
 
 
@@ -77,7 +58,7 @@ def test_the_service_is_killed_between_publish_and_mark(line: Line) -> None:
     wait_until(lambda: line.readiness()["unpublished"] == 0, "everything is marked")
     with line.sql() as holder, line.sql() as sql:
         holder("BEGIN")
-        with line.service_proxy.holding(b"EVALSHA", Way.UP) as wait_until_held:
+        with line.service_proxy.holding(run_of(WRITE), Way.UP) as wait_until_held:
             line.change(tenant)
             wait_until_held()
             # The publisher will wait for this lock when it marks what it has published.
@@ -117,7 +98,7 @@ def test_the_service_is_killed_while_redis_is_silent(line: Line) -> None:
 def test_a_leader_that_wakes_after_another_has_led(line: Line) -> None:
     tenant = line.new_tenant()
     old = line.service
-    with line.service_proxy.holding(b"EVALSHA", Way.UP) as wait_until_held:
+    with line.service_proxy.holding(run_of(WRITE), Way.UP) as wait_until_held:
         line.change(tenant)
         wait_until_held()
         # NEW is on its way from the old leader, which is stopped and loses the lead.
@@ -148,11 +129,11 @@ def test_a_leader_that_wakes_while_it_writes_everything_anew(line: Line, step: s
     tenant, other = line.new_tenant(), line.new_tenant()
     old = line.service
     steps = {
-        "beginning": f"{DOCUMENTS}\r\n${len(EPOCH)}\r\n{EPOCH}",
-        "documents": tenant,
-        "end": f"{CHANGES}\r\n${len(EPOCH)}\r\n{EPOCH}",
+        "beginning": run_of(BEGIN_EPOCH),
+        "documents": tenant.encode(),
+        "end": run_of(END_EPOCH),
     }
-    with line.service_proxy.holding(steps[step].encode(), Way.UP) as wait_until_held:
+    with line.service_proxy.holding(steps[step], Way.UP) as wait_until_held:
         # That step is on its way from the old leader, which is stopped and loses the lead.
         line.published.redis.flushall()
         wait_until_held()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from corspolicy.core.document import MAX_BYTES
-from corspolicy.sync.wire import CHANGES, DOCUMENTS, EPOCH
 from tests.faults.line import NEW, OLD, STREAM_LENGTH, Line
 from tests.faults.proxy import Way
+from tests.keys import CHANGES, DOCUMENTS, EPOCH
 from tests.support import wait_until
 
 # More than fit in one page of a snapshot, and more than Redis keeps in one piece.

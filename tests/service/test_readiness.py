@@ -16,9 +16,10 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from corspolicy.sync.wire import DOCUMENTS
+from corspolicy.sync.wire import is_reserved
 from tests import servers
 from tests.conftest import admin_key
+from tests.keys import DOCUMENTS
 from tests.service.helpers import driver_url, problem
 from tests.support import Api, Process, free_port, running, wait_until
 
@@ -47,14 +48,16 @@ def _is_published(api: Api) -> bool:
 
 def _published(redis_url: str) -> set[bytes]:
     with redis.Redis.from_url(redis_url) as client:
-        tenants: dict[bytes, bytes] = client.hgetall(DOCUMENTS)
-        return set(tenants)
+        documents: dict[bytes, bytes] = client.hgetall(DOCUMENTS)
+        return {field for field in documents if not is_reserved(field)}
 
 
 def test_with_everything_up_it_lives_is_ready_and_publishes(api: Api, service: Process) -> None:
     assert api.http.get("/livez").json() == {"status": "ok"}
     tenant = api.new_tenant()
     wait_until(lambda: _is_published(api), "everything is published")
+    readiness = _readiness(api)
+    assert (readiness["oldest_unpublished_seconds"], readiness["problems"]) == (None, [])
     assert {b"platform", tenant.encode()} <= _published(service.environment["CORSPOLICY_REDIS_URL"])
 
 
@@ -85,6 +88,7 @@ def test_while_redis_hangs_it_is_ready_and_takes_changes(database_url: str, tmp_
             tenant = api.new_tenant()
             readiness = _readiness(api)
             assert (readiness["redis"], readiness["unpublished"]) == (False, 1)
+            assert 0 < readiness["oldest_unpublished_seconds"] < 20
             assert api.http.get("/livez").status_code == 200
             api.allow(tenant, "https://a.example.com")
         finally:

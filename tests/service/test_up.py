@@ -17,7 +17,7 @@ import psutil
 import pytest
 import redis
 
-from corspolicy.sync.wire import DOCUMENTS
+from tests.keys import DOCUMENTS
 from tests.redises import Server
 from tests.support import ROOT, Api, free_port, wait_until
 from tests.up import COMMAND, NOBODY, PORTS, Up, is_alive

@@ -32,6 +32,11 @@ def lines(case: Vector) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in case["request"]["headers"]]
 
 
+def hidden(case: Vector) -> set[bytes]:
+    """The names of the request headers that the app must not see."""
+    return {name.encode() for name in case["expect"].get("hidden", ())}
+
+
 def documents(case: Vector) -> tuple[Document | None, Document | None]:
     """The documents of the request's tenant and of the platform."""
     read = {}

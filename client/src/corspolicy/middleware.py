@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from time import time
 from typing import Any, Protocol, TypeVar, overload
 
-from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Line, Reason, decide
+from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Reason, decide
 from corspolicy.core.names import is_service
+from corspolicy.core.request import Line
 from corspolicy.policies import Policies
 from corspolicy.tenancy import Scope, TenantResolver, resolver
 
@@ -51,20 +52,22 @@ class CORSPolicyMiddleware:
     """Applies the policies of `service` to every request of `app`.
 
     Outermost it answers for everything; `install` puts it there. Through a framework's `add_middleware` it
-    stands inside the framework's own error pages, and their 500s carry no CORS headers: use `install`.
+    is inside the framework's own error pages, and their 500s carry no CORS headers: use `install`.
     """
 
     def __init__(self, app: ASGIApp, *, service: str, tenant: Tenant, policies: PolicySource | None = None) -> None:
         """`service` is this service's name in policies; `tenant` names a request's tenant; `policies` defaults to
         `Policies.shared()`, which reads CORSPOLICY_REDIS_URL.
 
-        Raises ValueError where there is no Redis URL, TypeError for a `tenant` of another kind.
+        Raises ValueError without a Redis URL, TypeError for any other kind of `tenant`.
         """
         _require_service(service)
         self._app = app
         self._service = service
-        self._resolve = resolver(tenant)
-        self._extra_vary = ", ".join(self._resolve.vary).encode() or None
+        found = resolver(tenant)
+        # The bound method: Python calls it faster than the object.
+        self._resolve = found.__call__
+        self._extra_vary = ", ".join(found.vary).encode() or None
         self._policies: PolicySource = Policies.shared() if policies is None else policies
         self._chains = self._policies.chains(service)
         self._denied = self._policies.denied
@@ -82,8 +85,12 @@ class CORSPolicyMiddleware:
         if chain is None:
             chain = await self._policies.chain(self._service, tenant)
         decision = decide(chain, scope["method"], scope["headers"], time())
-        if decision.is_refusal:
+        if decision.is_denied:
             self._denied[decision.reason] += 1
+            if decision.hidden:
+                visible = [line for line in scope["headers"] if line[0] not in decision.hidden]
+                # A new scope: the server's own is not the middleware's to change.
+                scope = {**scope, "headers": visible}
         headers = decision.headers if self._extra_vary is None else self._with_extra_vary(decision.headers)
         if decision.status is not None:
             await send({"type": "http.response.start", "status": decision.status, "headers": [_NO_CONTENT, *headers]})
@@ -94,14 +101,15 @@ class CORSPolicyMiddleware:
             if message["type"] == "http.response.start":
                 lines = [*message.get("headers", ())]
                 for name, _ in lines:
-                    if name[:1] in _INITIALS:
+                    if name and name[0] in _INITIALS:
                         lines = _with_decision(lines, headers)
                         break
                 else:
                     # Most responses have no header that starts like Access-Control-* or Vary, and are done here.
                     lines += headers
                 # A new message: the app may use its own again, even in another request at the same time.
-                message = {**message, "headers": lines}
+                message = dict(message)
+                message["headers"] = lines
             return send(message)
 
         await self._app(scope, receive, send_decided)
@@ -146,7 +154,7 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: None = None) ->
 @overload
 def install(app: Any, *, service: str, tenant: Tenant, policies: Source) -> Source: ...
 def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | None = None) -> PolicySource:
-    """Put CORSPolicyMiddleware around the whole of `app`, FastAPI or Starlette, its own error pages included.
+    """Put CORSPolicyMiddleware around `app` (FastAPI or Starlette), including its own error pages.
 
     Returns the policies, for `status()` and `wait_for()`. Raises RuntimeError when the application has already
     started, TypeError when it is of another framework, and whatever CORSPolicyMiddleware raises.
@@ -154,8 +162,8 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
     build = getattr(app, "build_middleware_stack", None)
     if build is None:
         raise TypeError(
-            f"{type(app).__name__} is no FastAPI or Starlette application: "
-            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of app"
+            f"{type(app).__name__} is not a FastAPI or Starlette application: "
+            "serve CORSPolicyMiddleware(app, service=..., tenant=...) instead of it"
         )
     if app.middleware_stack is not None:
         raise RuntimeError("install corspolicy before the application starts")
@@ -170,7 +178,9 @@ def install(app: Any, *, service: str, tenant: Tenant, policies: PolicySource | 
 
 def _require_service(service: str) -> None:
     if not is_service(service):
-        raise ValueError(f"{service!r} can't be a service: lower-case letters, digits, dots, hyphens and underscores")
+        raise ValueError(
+            f"{service!r} is not a valid service: use lower-case letters, digits, dots, hyphens and underscores"
+        )
 
 
 def _with_decision(lines: Iterable[Line], decided: Iterable[Line]) -> list[Line]:
@@ -196,6 +206,6 @@ def _merge_vary(lines: list[Line], vary: bytes) -> None:
     lines.append((b"vary", b", ".join(members)))
 
 
-_INITIALS = frozenset((b"a", b"A", b"v", b"V"))
+_INITIALS = frozenset(b"aAvV")
 _NO_CONTENT: Line = (b"content-length", b"0")
 _NO_CHAINS: Mapping[Any, Chain] = {}

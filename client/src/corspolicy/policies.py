@@ -1,8 +1,9 @@
-"""The policies that a process holds: one handle for the application, one cache and feed for each event loop."""
+"""A process's policies: one handle for the application, one cache and feed for each event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -12,19 +13,23 @@ from corspolicy.core.decision import Chain, Reason
 from corspolicy.status import Status
 from corspolicy.sync.connection import connect
 from corspolicy.sync.replica import Options, Replica
+from corspolicy.sync.wire import NAMESPACE_VARIABLE, Keys
+
+logger = logging.getLogger("corspolicy")
 
 
 class Policies:
     """Policies read from Redis. Share one among all middlewares of a process.
 
     It follows Redis while it is started (by the lifespan of an application that it is installed in, or by its
-    first request) and holds one replica for each event loop: a forked worker or a second loop gets its own.
+    first request), with one replica for each event loop: a forked worker or a second loop gets its own.
     """
 
     def __init__(
         self,
         redis_url: str | None = None,
         *,
+        namespace: str | None = None,
         capacity: int = 100_000,
         startup_timeout: float = 5.0,
         max_stale: float | None = None,
@@ -32,33 +37,37 @@ class Policies:
     ) -> None:
         """Times are in seconds.
 
-        `redis_url` defaults to CORSPOLICY_REDIS_URL. `startup_timeout` is how long a start or a first request waits
-        for the policies. `capacity` is how many tenants' documents are held at most: where there are more, they are
-        fetched as requests ask for them, and the least recently used go. `snapshot_path` names a file that is kept
-        equal to what is held; a start that can't reach Redis goes on with it. `max_stale` is how old what is held may
-        become: after that nothing is granted; None is for ever.
+        `redis_url` defaults to CORSPOLICY_REDIS_URL; `namespace`, for those who share a Redis, to
+        CORSPOLICY_NAMESPACE or `corspolicy`: the policy service has the same. `capacity` is how many tenants'
+        documents are cached at most: where there are more, they are fetched as requests ask for them, and the least
+        recently used are evicted. `startup_timeout` is how long a start or a first request waits for policies, since
+        the last of them came: a snapshot that is still coming in is waited for. `snapshot_path` names a file that is
+        kept equal to the cached policies; a start that can't reach Redis goes on with it. `max_stale` is how old the
+        cached policies may become, 5 or more, since Redis confirms them every 2 seconds: after that nothing is
+        granted; None means forever.
 
-        Raises ValueError for a missing or malformed URL, and for a capacity below 1.
+        Raises ValueError for a missing or invalid URL, an invalid namespace, and a capacity below 1.
         """
         url = redis_url or os.environ.get("CORSPOLICY_REDIS_URL")
         if not url:
             raise ValueError("no Redis: set CORSPOLICY_REDIS_URL or pass redis_url, such as redis://localhost:6379/0")
-        connect(url)
+        keys = Keys.from_environment() if namespace is None else Keys(namespace)
+        connect(url, keys)
         if capacity < 1:
-            raise ValueError("a capacity is at least 1")
+            raise ValueError(f"capacity is {capacity}; it must be at least 1")
         path = None if snapshot_path is None else Path(snapshot_path)
-        self._options = Options(url, capacity, startup_timeout, max_stale, path)
+        self._options = Options(url, keys, capacity, startup_timeout, max_stale, path)
         self._replicas: dict[asyncio.AbstractEventLoop, Replica] = {}
         self._chains: dict[str, dict[asyncio.AbstractEventLoop, dict[str, Chain]]] = {}
         self.denied: Counter[Reason] = Counter()
 
     @classmethod
     def shared(cls) -> Policies:
-        """The one that all middlewares of this process share which were given none. Raises ValueError."""
-        url = os.environ.get("CORSPOLICY_REDIS_URL", "")
-        if url not in _shared:
-            _shared[url] = cls()
-        return _shared[url]
+        """The policies that all middlewares of this process share that were given none. Raises ValueError."""
+        settings = os.environ.get("CORSPOLICY_REDIS_URL", ""), os.environ.get(NAMESPACE_VARIABLE, "")
+        if settings not in _shared:
+            _shared[settings] = cls()
+        return _shared[settings]
 
     def chains(self, service: str) -> Mapping[asyncio.AbstractEventLoop, Mapping[str, Chain]]:
         """The chains of `service` compiled so far, by event loop and tenant; always the same mapping."""
@@ -72,7 +81,7 @@ class Policies:
 
     def _replica(self) -> Replica:
         """The replica of the running event loop, started now if it is not running."""
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         replica = self._replicas.get(loop)
         if replica is None:
             for known in [known for known in self._replicas if known.is_closed()]:
@@ -86,14 +95,19 @@ class Policies:
             by_loop.pop(loop, None)
 
     async def start(self) -> None:
-        """Follow Redis in this event loop; return when a snapshot is held, or after `startup_timeout`."""
+        """Follow Redis in this event loop; return when there are policies, or after `startup_timeout`.
+
+        Raises RuntimeError where there is no asyncio event loop, as under trio.
+        """
         replica = self._replica()
         replica.users += 1
         await replica.wait_until_ready()
 
     async def stop(self) -> None:
-        """Undo one `start` in this event loop; the last one ends the feed."""
-        loop = asyncio.get_running_loop()
+        """Undo one `start` in this event loop; the last one ends the feed, and tells the policy service."""
+        if not self._replicas:
+            return
+        loop = _running_loop()
         replica = self._replicas.get(loop)
         if replica is None:
             return
@@ -108,12 +122,22 @@ class Policies:
             await self._replica().wait_for(revision)
 
     def is_ready(self) -> bool:
-        """Whether this event loop holds policies that are not too old: for your own readiness route."""
+        """Whether this event loop has policies that are not too old: for your own readiness route."""
         return self.status().ready
 
     def status(self) -> Status:
-        """What this event loop holds, and what it refused."""
+        """What this event loop has applied, and what it rejected."""
         return self._replica().status()
 
 
-_shared: dict[str, Policies] = {}
+_shared: dict[tuple[str, str], Policies] = {}
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        # Logged as well: a server may go on without the lifespan that failed, and not say why.
+        message = "corspolicy needs asyncio: serve this application with asyncio or uvloop, not with trio"
+        logger.critical(message)
+        raise RuntimeError(message) from None

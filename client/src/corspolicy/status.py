@@ -1,4 +1,4 @@
-"""What one process has applied, and what it refused."""
+"""What one process has applied, and what it rejected."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 from corspolicy.core.decision import Reason
 
 MAX_REPORTED_REJECTIONS = 10
-"""A report names so many; one that names as many may have more."""
+"""A report names at most so many; a process may have more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of the policies that one event loop holds, at one moment."""
+    """The state of one event loop's policies at one moment."""
 
     ready: bool
-    """Whether policies are held that are not older than `max_stale`: without them nothing is granted."""
+    """Whether there are policies that are not older than `max_stale`: without them nothing is granted."""
     connected: bool
     """Whether the feed is reading from Redis right now."""
     age: float | None
-    """Seconds since what is held was last known to be current; None: it never was."""
+    """Seconds since the cached policies were last known to be current; None: they never were, or nobody knows when."""
     revision: int
     """The highest revision applied; 0 before the first."""
     cursor: str
     """The id of the last stream entry read."""
     tenants: int
-    """How many tenants' documents are held."""
+    """How many tenants' documents are cached; deleted tenants have none."""
     complete: bool
     """Whether these are all tenants; beyond `capacity`, documents are fetched as requests ask for them."""
     rejections: Mapping[str, str]
-    """Why the newest document of a tenant could not be read, by tenant; these keep their last good one."""
+    """Why the newest document of a tenant could not be read, by tenant; these keep their last readable one."""
     denied: Mapping[Reason, int]
-    """How many requests with an Origin were refused, by reason."""
+    """How many requests with an Origin were denied, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Report:
     revision: int
     cursor: str
     epoch: str | None
-    """That of the snapshot that is held; None while something may be missing and a new one is due."""
+    """That of the snapshot that was taken last; None before the first, and while something may be missing."""
     digest: str
     tenants: int
     complete: bool
@@ -60,12 +60,12 @@ class Report:
     denied: Mapping[str, int]
 
     def to_bytes(self) -> bytes:
-        """The report as it stands in Redis."""
+        """The report as it is stored in Redis."""
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
     def from_bytes(data: bytes) -> dict[str, Any]:
-        """The values of a report, perhaps of another version. Raises ValueError for what is no JSON object."""
+        """The values of a report, perhaps of another version. Raises ValueError for anything but a JSON object."""
         values = json.loads(data)
         if not isinstance(values, dict):
             raise ValueError("a report is a JSON object")

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import parse_qs
 
 from corspolicy.core.names import is_slug
-from corspolicy.core.origins import is_host
+from corspolicy.core.origins import DIGITS, is_host, split_port
 
 Scope = MutableMapping[str, Any]
 
@@ -20,6 +20,7 @@ _PLACEHOLDER = "{tenant}"
 _MAX_QUERY_FIELDS = 100
 _MAX_KNOWN_HOSTS = 1024
 _MAX_KNOWN_HOST_BYTES = 300
+_MAX_PORT_DIGITS = 5
 
 
 class TenantResolver(Protocol):
@@ -47,9 +48,10 @@ class FixedTenant:
 class TenantFromHost:
     """The tenant is a label of the host: `TenantFromHost("{tenant}.api.example.com")`.
 
-    `custom` names the tenants of hosts outside the template: a mapping of host to tenant, or a callable. Hosts
-    are given to it in lower case, without port and trailing dot. Raises ValueError for a template in which
-    `{tenant}` is not the whole leftmost label of a host name, and for a mapping with what is no host name.
+    A Host that is not a host name with an optional port (RFC 9110, section 7.2), or that is sent twice, names no
+    tenant. `custom` names the tenants of hosts outside the template: a mapping of host to tenant, or a callable. It
+    gets hosts in lower case, without port and trailing dot. Raises ValueError for a template in which `{tenant}` is
+    not the leftmost label of a host name, and for a mapping with a key that is not a host name.
     """
 
     vary: tuple[str, ...] = ()
@@ -59,20 +61,28 @@ class TenantFromHost:
             raise ValueError(f'write the host as "{_PLACEHOLDER}.api.example.com", not {template!r}')
         self._suffix = template[len(_PLACEHOLDER) :].lower().rstrip(".")
         if not is_host(self._suffix[1:].encode()):
-            raise ValueError(f"{template!r} has no host name behind {_PLACEHOLDER}; a port does not belong there")
+            raise ValueError(f"{template!r} has no valid host name behind {_PLACEHOLDER}: leave out the port")
         self._known: dict[bytes, str] = {}
         self._custom: Callable[[str], str | None] | None = _by_host(custom) if isinstance(custom, Mapping) else custom
 
     def __call__(self, scope: Scope) -> str | None:
+        sent: bytes | None = None
         for name, value in scope["headers"]:
             if name == b"host":
-                return self._known.get(value) or self._find(value)
-        return None
+                if sent is not None:
+                    # Servers and proxies differ in which one they take (RFC 9112, section 3.2).
+                    return None
+                sent = value
+        return None if sent is None else self._known.get(sent) or self._find(sent)
 
     def _find(self, value: bytes) -> str | None:
-        host = value.decode("latin-1").partition(":")[0].lower()
-        if host.endswith("."):
-            host = host[:-1]
+        name, port = split_port(value.lower())
+        if port is not None and (port.translate(None, DIGITS) or len(port) > _MAX_PORT_DIGITS):
+            return None
+        name = name.removesuffix(b".")
+        if not is_host(name):
+            return None
+        host = name.decode()
         if host.endswith(self._suffix):
             tenant = host[: -len(self._suffix)]
             if tenant and "." not in tenant:
@@ -82,7 +92,7 @@ class TenantFromHost:
                     self._known[value] = tenant
                 return tenant
         # What the callable says may change, so that it is asked each time.
-        return self._custom(host) if self._custom is not None and host else None
+        return self._custom(host) if self._custom is not None else None
 
 
 class TenantFromPath:
@@ -140,7 +150,7 @@ class TenantFromScope:
     def __init__(self, resolve: Callable[[Scope], str | None], vary: tuple[str, ...] = ()) -> None:
         _require_plain(resolve)
         if isinstance(vary, str):
-            raise TypeError(f"vary is a tuple of header names, such as ({vary!r},)")
+            raise TypeError(f"vary must be a tuple of header names, such as ({vary!r},)")
         self._resolve = resolve
         self.vary = vary
 
@@ -152,23 +162,23 @@ def _by_host(tenants: Mapping[str, str]) -> Callable[[str], str | None]:
     by_host = {host.lower().removesuffix("."): tenant for host, tenant in tenants.items()}
     for host in by_host:
         if not is_host(host.encode()):
-            raise ValueError(f"{host!r} is no host name; a port does not belong there")
+            raise ValueError(f"{host!r} is not a host name: leave out the port")
     return by_host.get
 
 
 def _require_plain(resolve: Any) -> None:
     if iscoroutinefunction(resolve) or iscoroutinefunction(type(resolve).__call__):
-        raise TypeError("what names the tenant is a plain function, not async: it is asked on every request")
+        raise TypeError("tenant must be a plain function, not async: it is called on every request")
 
 
 def resolver(tenant: str | TenantResolver | Callable[[Scope], str | None]) -> TenantResolver:
     """The resolver that a user means: a name is a fixed tenant, a plain function a callable of the scope."""
     if isinstance(tenant, str):
         if not is_slug(tenant):
-            raise ValueError(f"{tenant!r} can't be a tenant: it is lower-case letters, digits and hyphens")
+            raise ValueError(f"{tenant!r} is not a valid tenant: use lower-case letters, digits and hyphens")
         return FixedTenant(tenant)
     if not callable(tenant):
-        raise TypeError(f"tenant is a name, a TenantFrom… object or a callable of the ASGI scope, not {tenant!r}")
+        raise TypeError(f"tenant must be a name, a TenantFrom… object or a callable of the ASGI scope, not {tenant!r}")
     _require_plain(tenant)
     if hasattr(tenant, "vary"):
         return cast(TenantResolver, tenant)

@@ -20,7 +20,7 @@ from corspolicy.core.validation import check
 class FixedPolicies:
     """Policies that never change: values as the admin API takes them, by tenant and by service or `default`.
 
-    Raises ValueError for values that make no policy. `denied` counts the refused requests by reason.
+    Raises ValueError for invalid policies. `denied` counts the denied requests by reason.
     """
 
     def __init__(self, policies: Mapping[str, Mapping[str, Any]]) -> None:

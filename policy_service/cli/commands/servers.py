@@ -1,4 +1,4 @@
-"""`corspolicy up | serve | migrate`: what runs servers instead of calling the API."""
+"""`corspolicy up | serve | migrate | takeover`: what runs servers instead of calling the API."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from policy_service.cli.shared.arguments import yes_option
 from policy_service.cli.shared.extras import extra
 
 
@@ -42,3 +43,16 @@ def migrate() -> None:
     with extra("server", "`corspolicy migrate`"):
         from policy_service.cli import server
     server.upgrade_database()
+
+
+@click.command()
+@yes_option
+def takeover(yes: bool) -> None:
+    """Publish this database's policies to a Redis that holds another database's.
+
+    For a database that was moved, or restored under another name or server, and for two copies of one database. With
+    the settings of the service. The other database's publisher stops publishing there, and says so.
+    """
+    with extra("server", "`corspolicy takeover`"):
+        from policy_service.cli import server
+    server.take_over_redis(yes=yes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from corspolicy.core.validation import is_token
+from corspolicy.core.http_names import is_token
 from policy_service.cli.probe.safelists import (
     FORBIDDEN_RESPONSE_HEADERS,
     NON_WILDCARD_REQUEST_HEADERS,

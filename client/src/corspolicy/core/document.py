@@ -44,7 +44,7 @@ class Document:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Document:
-        """Read a published document, whole or not at all. Raises UnreadableDocument with the reason."""
+        """Read a published document entirely, or not at all. Raises UnreadableDocument with the reason."""
         if len(data) > MAX_BYTES:
             raise UnreadableDocument(f"larger than {MAX_BYTES} bytes")
         try:

@@ -99,11 +99,14 @@ class PolicySettings:
         ),
     )
     dangerously_allow_insecure_origins: bool = field(
-        default=False, metadata=_metadata(Flag(), "with credentials, also origins that are not https")
+        default=False,
+        metadata=_metadata(Flag(), "with credentials, also http:, ws: and ftp: origins that are not loopback"),
     )
     dangerously_allow_public_suffixes: bool = field(
         default=False,
-        metadata=_metadata(Flag(), "with credentials, also *. before a domain under which anybody can register"),
+        metadata=_metadata(
+            Flag(), "with credentials, also * before a domain under which anyone can register, or as the entire host"
+        ),
     )
 
 

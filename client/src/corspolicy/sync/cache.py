@@ -1,21 +1,24 @@
-"""The documents that a process holds, by tenant, and the chains compiled from them.
+"""The documents that a process caches, by tenant, and the chains compiled from them.
 
-As long as there are no more tenants than `capacity`, all are held, and a tenant that is not held is unknown. Beyond
-that, documents are held as they are asked for, the least recently used go, and unknown tenants are remembered as such
-for a short while.
+As long as there are no more tenants than `capacity`, all are cached, and a tenant that is not is unknown. Beyond that,
+documents are fetched as requests ask for them, the least recently used are evicted, and unknown tenants are remembered
+as such for a short while.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Any
 
 from corspolicy.core.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABLE, Chain, compile_chain
-from corspolicy.core.document import PLATFORM, Document, UnreadableDocument
+from corspolicy.core.document import PLATFORM, UnreadableDocument
 from corspolicy.core.names import is_slug
-from corspolicy.sync.wire import Envelope, Unreadable, mark
+from corspolicy.sync.documents import CachedDocument, Documents
+from corspolicy.sync.wire import Envelope, Unreadable
 
 MAX_REJECTIONS = 100
 MAX_UNKNOWN = 10_000
@@ -25,121 +28,75 @@ MAX_SECOND_CHANCES = 16
 logger = logging.getLogger("corspolicy")
 
 
-class Held:
-    """One tenant's document: bytes until a request needs it. `document` is None for a deleted tenant."""
-
-    # There may be many: each is one object that the garbage collector has to visit, not two.
-    __slots__ = ("_is_read", "_last_good", "_payload", "document", "is_unreadable", "is_used", "mark", "revision")
-
-    def __init__(self, tenant: str, envelope: Envelope, last_good: Held | None = None) -> None:
-        self.revision, self._payload = envelope
-        self.mark = 0 if envelope.payload is None else mark(tenant, envelope.revision)
-        self.document: Document | None = None
-        self.is_unreadable = False
-        self.is_used = False
-        """Whether it was asked for since its last turn to go."""
-        self._is_read = envelope.payload is None
-        self._last_good = last_good
-
-    @property
-    def envelope(self) -> Envelope:
-        """The document as it was published."""
-        return Envelope(self.revision, self._payload)
-
-    def read(self) -> None:
-        """Read the document, once. Raises UnreadableDocument if that fails."""
-        self._is_read = True
-        if self._payload is not None:
-            try:
-                self.document = Document.from_bytes(self._payload)
-            except Exception as error:
-                # Whatever it is: one tenant's document must not stop the feed for all others.
-                self.is_unreadable = True
-                raise UnreadableDocument(str(error)) from error
-        self._last_good = None
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the document was read, or was a deletion."""
-        return self._is_read and not self.is_unreadable
-
-    @property
-    def last_good(self) -> Held | None:
-        """The newest readable document of the tenant: this one, if it was read, else an earlier one."""
-        return self if self.is_good else self._last_good
-
-
-class Documents(OrderedDict[str, Held]):
-    """Documents by tenant, in the order in which they go. What is known of all of them is kept with every change."""
-
-    digest = 0
-    """Over all (tenant, revision) pairs, deleted tenants left out; see `wire.mark`."""
-    revision = 0
-    """The highest that was ever among them."""
-
-    def __setitem__(self, tenant: str, held: Held) -> None:
-        old = self.get(tenant)
-        self.digest ^= held.mark ^ (0 if old is None else old.mark)
-        self.revision = max(self.revision, held.revision)
-        super().__setitem__(tenant, held)
-
-    def __delitem__(self, tenant: str) -> None:
-        self.digest ^= self[tenant].mark
-        super().__delitem__(tenant)
-
-
 class Cache:
     """Documents by tenant, newest revision only. Used by one event loop; readers never wait."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, max_stale: float | None = None) -> None:
         self.capacity = capacity
+        self._max_stale = max_stale
         # What is used is moved to the end.
-        self._held = Documents()
+        self._documents = Documents()
         self._chains: dict[str, dict[str, Chain]] = {}
         self._unknown: dict[str, float] = {}
-        self._is_stale = False
-        self.awaited: set[str] = set()
-        """Tenants that are being fetched: a change to one of them is taken, as to one that is held."""
+        self._awaited: Counter[str] = Counter()
+        self.confirmed_at: float | None = None
+        """When the documents were last known to be current, by the monotonic clock; None: never."""
+        self.stale_at = math.inf
+        """When the documents become too old, by the monotonic clock."""
         self.epoch: bytes | None = None
-        """The epoch that what is held is of; None before the first snapshot."""
+        """The epoch of the snapshot that was taken last; None before the first."""
         self.is_complete = False
-        """Whether every tenant's document is held."""
+        """Whether every tenant's document is cached."""
         self.ready = False
         self.version = object()
-        """Another object after each change of what is held."""
+        """Another object after each change of the documents."""
         self.rejections: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._documents)
 
     @property
     def revision(self) -> int:
         """The highest revision that was applied."""
-        return self._held.revision
+        return self._documents.revision
 
     @property
     def digest(self) -> int:
-        """The digest of what is held."""
-        return self._held.digest
+        """The digest of all cached documents."""
+        return self._documents.digest
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the documents are older than `max_stale`: then they grant nothing."""
+        return monotonic() > self.stale_at
+
+    def confirm(self, at: float | None) -> None:
+        """Note that the documents were current at that time, by the monotonic clock; None: nobody knows when."""
+        self.confirmed_at = at
+        if self._max_stale is not None:
+            self.stale_at = -math.inf if at is None else at + self._max_stale
 
     def chains(self, service: str) -> dict[str, Chain]:
         """The compiled chains of `service` by tenant, always the same mapping: look here first."""
-        return self._chains.setdefault(service, {})
+        chains = self._chains.get(service)
+        if chains is None:
+            chains = self._chains[service] = {} if self._max_stale is None else _FreshChains(self)
+        return chains
 
     def chain(self, service: str, tenant: str | None) -> Chain:
         """The chain of `service` for `tenant`, compiled now if it has not been."""
         if not self.ready:
             return NOT_READY
-        if self._is_stale:
+        if self.is_stale:
             return STALE
         if tenant is None:
             return TENANT_UNKNOWN
-        held = self._held.get(tenant)
-        if held is None:
+        cached = self._documents.get(tenant)
+        if cached is None:
             return NOT_READY if self.is_missing(tenant) else TENANT_UNKNOWN
-        held.is_used = True
-        readable = self._readable(tenant, held)
-        platform = self._held.get(PLATFORM)
+        cached.is_used = True
+        readable = self._readable(tenant, cached)
+        platform = self._documents.get(PLATFORM)
         platform = None if platform is None else self._readable(PLATFORM, platform)
         if readable is None:
             chain = UNREADABLE
@@ -149,32 +106,50 @@ class Cache:
         return chain
 
     def is_missing(self, tenant: str) -> bool:
-        """Whether a document of `tenant` may be there that is not held."""
-        if self.is_complete or tenant in self._held or not is_slug(tenant):
+        """Whether `tenant` may have a document that is not cached."""
+        if self.is_complete or self._documents.revision_of(tenant) is not None or not is_slug(tenant):
             return False
-        return self._unknown.get(tenant, 0.0) < time.monotonic()
+        return self._unknown.get(tenant, 0.0) < monotonic()
+
+    @property
+    def awaited(self) -> list[str]:
+        """Tenants whose documents are being fetched, or are waited for: see `expect`."""
+        return list(self._awaited)
+
+    def expect(self, tenants: Iterable[str]) -> None:
+        """Apply changes of `tenants`, and do not evict them, until as many calls of `release`."""
+        self._awaited.update(tenants)
+
+    def release(self, tenants: Iterable[str]) -> None:
+        """Undo one `expect`."""
+        for tenant in tenants:
+            self._awaited[tenant] -= 1
+            if self._awaited[tenant] <= 0:
+                del self._awaited[tenant]
+        self._make_room()
 
     def follows(self, tenant: str) -> bool:
         """Whether changes of `tenant` are to be applied."""
-        return self.is_complete or tenant in self._held or tenant in self.awaited or tenant == PLATFORM
+        return self.is_complete or tenant in self._documents or tenant in self._awaited or tenant == PLATFORM
 
     def forget_unknown(self, tenant: str) -> None:
-        """Note that `tenant`, which is not held, was changed: it is not unknown any more."""
+        """Note that `tenant`, which is not cached, was changed: it is no longer known to be unknown."""
         self._unknown.pop(tenant, None)
+        self._documents.deleted.pop(tenant, None)
 
     def is_newer(self, tenant: str, revision: int) -> bool:
-        """Whether `revision` is later than what is held of `tenant`."""
-        held = self._held.get(tenant)
-        return held is None or revision > held.revision
+        """Whether `revision` is later than the cached document of `tenant`, or its deletion."""
+        known = self._documents.revision_of(tenant)
+        return known is None or revision > known
 
-    def next(self, tenant: str, envelope: Envelope) -> Held:
-        """What would be held of `tenant` after `envelope`; not yet read, not yet applied."""
-        held = self._held.get(tenant)
-        return Held(tenant, envelope, None if held is None else held.last_good)
+    def next(self, tenant: str, envelope: Envelope) -> CachedDocument:
+        """What would be cached of `tenant` after `envelope`; not yet read, not yet applied."""
+        cached = self._documents.get(tenant)
+        return CachedDocument(tenant, envelope, None if cached is None else cached.last_readable)
 
-    def apply(self, tenant: str, held: Held) -> None:
-        """Hold a document that was read. Requests under way keep the chain that they started with."""
-        self._held[tenant] = held
+    def apply(self, tenant: str, cached: CachedDocument) -> None:
+        """Cache a document that was read. Requests under way keep the chain that they started with."""
+        self._documents.put(tenant, cached)
         self._unknown.pop(tenant, None)
         self.version = object()
         self.rejections.pop(tenant, None)
@@ -182,8 +157,8 @@ class Cache:
         self._make_room()
 
     def replace(self, fresh: Documents, epoch: bytes | None, *, is_complete: bool) -> None:
-        """Hold exactly the documents of a snapshot, which are the cache's now: of all tenants, if it `is_complete`."""
-        self._held = fresh
+        """Cache exactly the documents of a snapshot, which are the cache's now: of all tenants, if it `is_complete`."""
+        self._documents = fresh
         self._unknown.clear()
         self.epoch = epoch
         self.is_complete = is_complete
@@ -194,39 +169,28 @@ class Cache:
         self._make_room()
 
     def take(self, tenant: str, value: bytes | None) -> None:
-        """Hold what was fetched for `tenant`, unless a change has brought something newer; None: there is none."""
+        """Cache what was fetched for `tenant`, unless a change has brought something newer; None: there is none."""
         if value is not None:
-            held = self.next(tenant, self.envelope(tenant, value))
-            if self.is_newer(tenant, held.revision):
-                held.is_used = True
-                self.apply(tenant, held)
-        elif tenant not in self._held:
+            cached = self.next(tenant, self.envelope(tenant, value))
+            if self.is_newer(tenant, cached.revision):
+                cached.is_used = True
+                self.apply(tenant, cached)
+        elif tenant not in self._documents:
             self._unknown.pop(tenant, None)
             while len(self._unknown) >= MAX_UNKNOWN:
                 del self._unknown[next(iter(self._unknown))]
-            self._unknown[tenant] = time.monotonic() + UNKNOWN_SECONDS
+            self._unknown[tenant] = monotonic() + UNKNOWN_SECONDS
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether what is held is too old to grant anything by it."""
-        return self._is_stale
-
-    @is_stale.setter
-    def is_stale(self, is_stale: bool) -> None:
-        self._is_stale = is_stale
-        if is_stale:
-            self._forget_chains(PLATFORM)
-
-    def held(self, tenant: str) -> Held | None:
-        """What is held of a tenant."""
-        return self._held.get(tenant)
+    def cached(self, tenant: str) -> CachedDocument | None:
+        """The cached document of a tenant."""
+        return self._documents.get(tenant)
 
     def tenants(self) -> list[str]:
-        """The tenants of which something is held."""
-        return list(self._held)
+        """The tenants whose documents are cached."""
+        return list(self._documents)
 
     def envelope(self, tenant: str, value: bytes) -> Envelope:
-        """A stored value as an envelope. One that is none is held all the same: unreadable is not unknown."""
+        """A stored value as an envelope. A value of another form is cached all the same: unreadable is not unknown."""
         try:
             return Envelope.from_bytes(value)
         except Unreadable as error:
@@ -235,52 +199,55 @@ class Cache:
             return Envelope(0, value)
 
     def envelopes(self) -> Iterator[tuple[str, Envelope]]:
-        """All that is held now, in the form in which it was published; of an unreadable document, the last good one.
+        """All that is cached now, in the form in which it was published; for an unreadable document, the last readable.
 
         For another thread to go through: there may be many.
         """
-        # Copied at once, and with no new object for each.
-        pairs = zip(list(self._held), list(self._held.values()), strict=True)
-        good = ((tenant, held.last_good if held.is_unreadable else held) for tenant, held in pairs)
-        return ((tenant, held.envelope) for tenant, held in good if held is not None)
+        # Copied before that thread begins, and with no new object for each.
+        tenants, documents = list(self._documents), list(self._documents.values())
+        pairs = zip(tenants, documents, strict=True)
+        readable = ((tenant, cached.last_readable if cached.is_unreadable else cached) for tenant, cached in pairs)
+        return ((tenant, cached.envelope) for tenant, cached in readable if cached is not None)
 
     def reject(self, tenant: str, revision: int, why: str) -> None:
-        """Note that a document can't be read; what is held stays."""
+        """Note that a document can't be read; the cached one stays."""
         if tenant in self.rejections or len(self.rejections) < MAX_REJECTIONS:
             self.rejections[tenant] = f"revision {revision}: {why}"
         logger.error(
             "document of tenant %s at revision %d is unreadable and was not applied: %s", tenant, revision, why
         )
 
-    def _readable(self, tenant: str, held: Held) -> Held | None:
-        if held.is_good or held.is_unreadable:
-            return held.last_good
+    def _readable(self, tenant: str, cached: CachedDocument) -> CachedDocument | None:
+        if cached.is_readable or cached.is_unreadable:
+            return cached.last_readable
         try:
-            held.read()
+            cached.read()
         except UnreadableDocument as error:
-            self.reject(tenant, held.revision, str(error))
-        return held.last_good
+            self.reject(tenant, cached.revision, str(error))
+        return cached.last_readable
 
     def _make_room(self) -> None:
-        """Let go of what was not used for longest; the platform's document always stays.
+        """Evict what was not used for longest; never the platform's document, nor one that is awaited.
 
         A request that finds its chain leaves no mark, so a tenant that has been asked for gets a second chance: it
         loses its chains, and is marked again when it next asks for one.
         """
         chances = MAX_SECOND_CHANCES
-        while len(self._held) > self.capacity + (PLATFORM in self._held):
-            tenant, held = next(iter(self._held.items()))
-            if tenant == PLATFORM:
-                self._held.move_to_end(tenant)
+        kept = 0
+        while len(self._documents) > self.capacity + (PLATFORM in self._documents) + kept:
+            tenant, cached = next(iter(self._documents.items()))
+            if tenant == PLATFORM or tenant in self._awaited:
+                kept += tenant != PLATFORM
+                self._documents.move_to_end(tenant)
                 continue
             self._forget_chains(tenant)
-            if held.is_used and chances:
-                held.is_used = False
+            if cached.is_used and chances:
+                cached.is_used = False
                 chances -= 1
-                self._held.move_to_end(tenant)
+                self._documents.move_to_end(tenant)
                 continue
             self.is_complete = False
-            del self._held[tenant]
+            self._documents.evict(tenant)
             self.rejections.pop(tenant, None)
 
     def _forget_chains(self, tenant: str) -> None:
@@ -289,3 +256,17 @@ class Cache:
                 chains.clear()
             else:
                 chains.pop(tenant, None)
+
+
+class _FreshChains(dict[str, Chain]):
+    """Chains by tenant for as long as they are not too old. Each request looks at the clock, so that none is late."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__()
+        self._cache = cache
+
+    def get(self, tenant: str, default: Any = None) -> Any:
+        return STALE if monotonic() > self._cache.stale_at else _get(self, tenant, default)
+
+
+_get = dict.get

@@ -1,6 +1,6 @@
 """Clients of Redis, wherever it is: at an address, at the master that Sentinels name, at a node of a Cluster.
 
-All keys share one hash tag, so that of a Cluster only the node that holds it is spoken to, as to any single Redis.
+All keys share one hash tag: of a Cluster only the node that has its slot is used, like any single Redis.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from corspolicy.sync.wire import CHANGES, ZERO_ID
+from corspolicy.sync.wire import ZERO_ID, Keys
 
 URL_FORMS = (
     "redis://host:6379/0, rediss:// for TLS, unix:///path, redis+sentinel://host:26379,host:26379/service/0 or "
@@ -32,7 +32,6 @@ ASK_SECONDS = 1.0
 SUCCESSION_SECONDS = 1.2
 SUCCESSION_POLL_SECONDS = 0.2
 WATCH_SECONDS = 1.0
-SLOT = key_slot(CHANGES.encode())
 _SEARCHED = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 # A retry inside a command would hide a broken connection; and redis-py's time-out for sending is asyncio.wait_for,
 # which can swallow a cancellation before Python 3.12.
@@ -46,15 +45,23 @@ _PLAIN: dict[str, Any] = {
 logger = logging.getLogger("corspolicy")
 
 
-def connect(url: str, **options: Any) -> Redis:
+def slot(keys: Keys) -> int:
+    """The slot of a Cluster that all `keys` are in."""
+    number: int = key_slot(keys.hash_tag.encode())
+    return number
+
+
+def connect(url: str, keys: Keys | None = None, **options: Any) -> Redis:
     """A client with no retries, and no time-outs but those of `options`; it connects when it is used.
 
-    Raises ValueError for a malformed URL.
+    Of a Cluster it uses the node that has `keys`, by default those of the default namespace.
+
+    Raises ValueError for an invalid URL.
     """
     try:
         parts = urlsplit(url)
         if parts.scheme in _SEARCHED:
-            url, where = _located(parts)
+            url, where = _located(parts, slot(keys or Keys()))
             options |= where
         else:
             _port(parts)
@@ -64,15 +71,19 @@ def connect(url: str, **options: Any) -> Redis:
         # One that is not used: only it knows which options there are.
         redis.connection_pool.make_connection()
     except (ValueError, TypeError, RedisError) as error:
-        raise ValueError(f"malformed Redis URL: {error}. It is of the form {URL_FORMS}.") from error
+        raise ValueError(f"invalid Redis URL: {error}. Use {URL_FORMS}.") from error
     client: Redis = redis
     return client
 
 
-async def last_id(redis: Redis) -> bytes:
-    """The id of the last entry that the stream of changes has had, also where that was cut off since."""
+async def last_id(redis: Redis, keys: Keys) -> bytes:
+    """The id of the last entry that the stream of changes has had, even if it was trimmed since."""
     try:
-        information: Any = await redis.xinfo_stream(CHANGES)
+        information: Any = await redis.xinfo_stream(keys.changes)
+    except NoPermissionError:
+        # What can be had without XINFO: the newest entry that is still there.
+        newest: Any = await redis.xrevrange(keys.changes, count=1)
+        return newest[0][0] if newest else ZERO_ID
     except ResponseError as error:
         if "no such key" not in str(error):
             raise
@@ -81,7 +92,11 @@ async def last_id(redis: Redis) -> bytes:
     return last
 
 
-class Answer(NamedTuple):
+Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Awaits a command of a connection, with its time-out."""
+
+
+class Location(NamedTuple):
     """Where Redis is, as one server says. The greatest is the newest."""
 
     epoch: int
@@ -90,20 +105,20 @@ class Answer(NamedTuple):
     port: int
 
 
-Ask = Callable[[Any], Awaitable[Answer]]
+Locate = Callable[[Any], Awaitable[Location]]
 
 
 class Search:
     """Asks servers where Redis is."""
 
-    def __init__(self, urls: list[str], ask: Ask) -> None:
+    def __init__(self, urls: list[str], locate: Locate) -> None:
         self._urls = urls
-        self._ask = ask
+        self._locate = locate
 
     async def __call__(self) -> tuple[str, int]:
         """Host and port. Where the master is down, its successor is waited for, for a while.
 
-        Raises redis-py's ConnectionError if there is none, or nobody knows.
+        Raises redis-py's ConnectionError if no server knows of one that is up.
         """
         deadline = time.monotonic() + SUCCESSION_SECONDS
         while not (newest := await self._newest()).is_up:
@@ -112,17 +127,17 @@ class Search:
             await asyncio.sleep(SUCCESSION_POLL_SECONDS)
         return newest.host, newest.port
 
-    async def _newest(self) -> Answer:
+    async def _newest(self) -> Location:
         """Ask all at the same time: one that was away may name a master that was replaced."""
         said = await asyncio.gather(*map(self._answer, self._urls), return_exceptions=True)
-        answers = [answer for answer in said if isinstance(answer, Answer)]
+        answers = [answer for answer in said if isinstance(answer, Location)]
         if not answers:
-            raise RedisConnectionError(f"nobody says where Redis is: {str(said[0]) or type(said[0]).__name__}")
+            raise RedisConnectionError(f"no server tells where Redis is: {str(said[0]) or type(said[0]).__name__}")
         return max(answers, key=lambda answer: (answer.epoch, answer.is_up, answers.count(answer)))
 
-    async def _answer(self, url: str) -> Answer:
+    async def _answer(self, url: str) -> Location:
         async with asyncio.timeout(ASK_SECONDS), Redis.from_url(url, **_PLAIN) as server:
-            return await self._ask(server)
+            return await self._locate(server)
 
 
 class FoundConnection(Connection):
@@ -152,7 +167,7 @@ class FoundConnection(Connection):
         await super().disconnect(*args, **options)
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
-        """Send, where there is a connection: made anew for a command, it would lead elsewhere unnoticed."""
+        """Send, if connected: a connection made again for one command would lead elsewhere unnoticed."""
         if not self.is_connected:
             raise RedisConnectionError("the connection was closed")
         await super().send_packed_command(*args, **options)
@@ -173,7 +188,7 @@ class FoundTLSConnection(FoundConnection, SSLConnection):
     """The same, with TLS."""
 
 
-def _located(parts: SplitResult) -> tuple[str, dict[str, Any]]:
+def _located(parts: SplitResult, slot_number: int) -> tuple[str, dict[str, Any]]:
     """The URL of the server itself, without its address, and how that is found. Raises ValueError."""
     scheme, _, kind = parts.scheme.partition("+")
     query = dict(parse_qsl(parts.query))
@@ -181,21 +196,21 @@ def _located(parts: SplitResult) -> tuple[str, dict[str, Any]]:
     service, _, database = parts.path.removeprefix("/").partition("/")
     if kind == "sentinel":
         if not service:
-            raise ValueError("it does not name the service, as the Sentinels know it")
+            raise ValueError("the service's name is missing, as the Sentinels know it")
         user, password = query.pop("sentinel_username", ""), query.pop("sentinel_password", "")
         asked = f"{quote(user, safe='')}:{quote(password, safe='')}@"
-        ask, port = _sentinel_says(unquote(service)), 26379
+        locate, port = _sentinel_says(unquote(service)), 26379
     else:
         if service.strip("0") or database:
             raise ValueError("a Cluster has no databases")
-        asked, ask, port = login + at, _node_says, 6379
+        asked, locate, port = login + at, _node_says(slot_number), 6379
     if database and not database.isdecimal():
-        raise ValueError("the database is no number")
+        raise ValueError("the database must be a number")
     tls = urlencode({name: value for name, value in query.items() if name.startswith("ssl_")})
     urls = [f"{scheme}://{asked}{_address(host, port)}?{tls}" for host in hosts.split(",")]
     where = {
         "connection_class": FoundTLSConnection if scheme == "rediss" else FoundConnection,
-        "search": Search(urls, ask),
+        "search": Search(urls, locate),
     }
     return f"redis://{login}{at}/{database}?{urlencode(query)}", where
 
@@ -212,22 +227,26 @@ def _port(parts: SplitResult) -> int | None:
         return parts.port
     except ValueError:
         # Not as urllib has it: what it takes for a port may be a piece of a password.
-        raise ValueError("a port is no number up to 65535; in a password, write / as %2F, ? as %3F, # as %23") from None
+        raise ValueError("invalid port (1–65535); in a password, write / as %2F, ? as %3F, # as %23") from None
 
 
-def _sentinel_says(service: str) -> Ask:
-    async def ask(sentinel: Any) -> Answer:
+def _sentinel_says(service: str) -> Locate:
+    async def locate(sentinel: Any) -> Location:
         state: dict[str, Any] = await sentinel.execute_command("SENTINEL MASTER", service)
-        return Answer(state["config-epoch"], not state["is_sdown"], state["ip"], state["port"])
+        return Location(state["config-epoch"], not state["is_sdown"], state["ip"], state["port"])
 
-    return ask
+    return locate
 
 
-async def _node_says(node: Any) -> Answer:
+def _node_says(slot_number: int) -> Locate:
     """Nodes do not tell how new their knowledge is; what most of them say counts."""
-    slots: list[Any] = await node.execute_command("CLUSTER SLOTS")
-    for first, last, (host, port, *_), *_ in slots:
-        if first <= SLOT <= last:
-            own: str = node.connection_pool.connection_kwargs["host"]
-            return Answer(0, True, host.decode() if host else own, port)
-    raise RedisConnectionError(f"no node holds slot {SLOT}")
+
+    async def locate(node: Any) -> Location:
+        slots: list[Any] = await node.execute_command("CLUSTER SLOTS")
+        for first, last, (host, port, *_), *_ in slots:
+            if first <= slot_number <= last:
+                own: str = node.connection_pool.connection_kwargs["host"]
+                return Location(0, True, host.decode() if host else own, port)
+        raise RedisConnectionError(f"no node has slot {slot_number}")
+
+    return locate

@@ -1,8 +1,8 @@
 """Follows the published documents: a snapshot once, then the stream of changes by cursor.
 
-The feed keeps a position, not a subscription: after any break it goes on where it was, and where that is not
-possible (the stream was cut past the cursor, Redis was rebuilt) it takes a new snapshot. Until the snapshot is
-complete, what is held stays.
+The feed keeps a position, not a subscription: after any break it goes on where it was, and where that is not possible
+(the stream was trimmed past the cursor, Redis was rebuilt) it takes a new snapshot. Until a snapshot is complete, the
+cached documents stay.
 """
 
 from __future__ import annotations
@@ -11,30 +11,20 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from corspolicy.core.document import PLATFORM, UnreadableDocument
-from corspolicy.status import Report
-from corspolicy.sync.cache import Cache, Documents
+from corspolicy.sync.cache import Cache
+from corspolicy.sync.changes import Changes
 from corspolicy.sync.connection import connect, last_id
-from corspolicy.sync.wire import (
-    CHANGES,
-    DOCUMENTS,
-    EPOCH,
-    FORGET_SECONDS,
-    PROCESS_PREFIX,
-    PROCESSES,
-    REPORT_TTL_SECONDS,
-    ZERO_ID,
-    Entry,
-    Envelope,
-    Unreadable,
-)
+from corspolicy.sync.pace import Pace
+from corspolicy.sync.reporter import DEBOUNCE_SECONDS, Reporter
+from corspolicy.sync.snapshot import Snapshot
+from corspolicy.sync.wire import DATABASE_FIELD, EPOCH_FIELD, ZERO_ID, Keys, read_epoch
 
 BLOCK_SECONDS = 2.0
 # Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
@@ -44,20 +34,8 @@ HANDSHAKE_SECONDS = 2.5
 CLOSE_SECONDS = 0.5
 REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
-REPORT_SECONDS = 5.0
-REPORT_DEBOUNCE_SECONDS = 0.05
-# KEYS: the report's, those of all processes. ARGV: report, time to live, id, seconds after which ids are forgotten.
-# The time is Redis's own: a process whose clock is wrong would make it forget the others, or they it.
-REPORT = """
-local now = redis.call('TIME')[1]
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-redis.call('ZADD', KEYS[2], now, ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], 0, now - ARGV[4])
-"""
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 3.0
-PAGE = 200
-LARGE_DOCUMENT_BYTES = 65_536
 
 logger = logging.getLogger("corspolicy")
 
@@ -65,37 +43,54 @@ logger = logging.getLogger("corspolicy")
 class Feed:
     """Keeps one event loop's cache equal to what is published. `run` it as a task."""
 
-    def __init__(self, redis_url: str, cache: Cache, report: Callable[[], Report]) -> None:
+    def __init__(self, redis_url: str, keys: Keys, cache: Cache, reporter: Reporter) -> None:
         self._url = redis_url
+        self._keys = keys
         self._cache = cache
-        self._report = report
-        self._reported_at = -REPORT_SECONDS
-        self._has_news = True
+        self._reporter = reporter
+        self._pace = Pace()
+        self._changes = Changes(keys, cache, self._pace)
         self._needs_snapshot = True
-        self._confirmed_at: float | None = None
+        self._must_resync = False
+        self._was_whole = True
+        self._asked_at = 0.0
         self._heard_at = 0.0
         self._follows_since = 0.0
         self._spread_until = 0.0
+        self._most_read = 0
+        self.progressed_at = time.monotonic()
+        """When a first snapshot was last seen to come closer, by the monotonic clock."""
         self.has_failed = False
-        self.cursor = ZERO_ID
+        self.database: str | None = None
+        """The id of the database that Redis was last seen to be written from, where it is known."""
         self.connected = False
         self.changed = asyncio.Event()
 
     @property
     def age(self) -> float | None:
-        """Seconds since what is held was last known to be current, or None if it never was."""
-        return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
+        """Seconds since the cached documents were last known to be current, or None if they never were."""
+        confirmed_at = self._cache.confirmed_at
+        return None if confirmed_at is None else time.monotonic() - confirmed_at
+
+    @property
+    def cursor(self) -> bytes:
+        """The id of the last entry of the stream that was read."""
+        return self._changes.cursor
 
     @property
     def epoch(self) -> str | None:
-        """The epoch of what is held; None while something may be missing and a snapshot is due."""
+        """The epoch of the cached documents; None while something may be missing and a snapshot is due."""
         epoch = self._cache.epoch
         return None if self._needs_snapshot or epoch is None else epoch.decode()
 
-    def restored(self, age: float) -> None:
-        """Note that what is held comes from elsewhere and was current `age` seconds ago."""
-        self._confirmed_at = time.monotonic() - age
-        self._notify()
+    def notify(self) -> None:
+        """Report soon, and wake everyone who waits for a change."""
+        self._reporter.has_news = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     async def run(self) -> None:
         """Follow until cancelled. Every failure is logged once and retried with full-jitter backoff."""
@@ -104,6 +99,7 @@ class Feed:
             redis = self.client()
             limit = BACKOFF_CAP_SECONDS
             self._follows_since = self._heard_at = time.monotonic()
+            self._pace.connected()
             try:
                 # What answers at all answers this soon; a line that swallows everything is not waited for any longer.
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -115,18 +111,20 @@ class Feed:
                 if isinstance(error, TimeoutError):
                     # Silence has been waited for already: the next attempt is due.
                     limit = BACKOFF_BASE_SECONDS
+                    self._pace.failed()
                 level = logging.WARNING if failures == 0 else logging.DEBUG
-                logger.log(level, "lost Redis, going on with what is held: %s", str(error) or type(error).__name__)
+                reason = str(error) or type(error).__name__
+                logger.log(level, "lost Redis, going on with the cached policies: %s", reason)
             except Exception:
-                # A feed that died of a bug would freeze the policies for ever without a word.
-                logger.exception("the feed failed, going on with what is held")
+                # A feed that died of a bug would freeze the policies forever without a word.
+                logger.exception("the feed failed, going on with the cached policies")
             finally:
                 self.connected = False
                 with suppress(RedisError, OSError):
                     async with asyncio.timeout(CLOSE_SECONDS):
                         await redis.aclose()
             self.has_failed = True
-            self._notify()
+            self.notify()
             if self._heard_at - self._follows_since > BACKOFF_CAP_SECONDS:
                 failures = 0  # That connection had lasted.
             await asyncio.sleep(random.uniform(0, min(limit, BACKOFF_BASE_SECONDS * 2**failures)))
@@ -134,57 +132,54 @@ class Feed:
 
     def client(self) -> Redis:
         """A Redis client with one connection of its own, not connected yet. Time-outs are those of its users."""
-        return connect(self._url, single_connection_client=True, client_name="corspolicy")
+        return connect(self._url, self._keys, single_connection_client=True)
 
     async def _answer(self, command: Awaitable[Any]) -> Any:
         """What Redis answers. Raises TimeoutError when it is silent for longer than BLOCK: the connection is dead."""
+        self._asked_at = time.monotonic()
         async with asyncio.timeout(SILENCE_SECONDS):
             answer = await command
         self._heard_at = time.monotonic()
+        self._pace.answered(self._heard_at - self._asked_at)
         return answer
 
     async def _begin(self, redis: Redis) -> None:
-        if self.cursor == ZERO_ID:
-            self.cursor = await self._answer(last_id(redis))
-        # What was missed comes first, whatever else there is to find out.
-        await self._follow(redis, None)
-        await self._compare(redis)
+        # For people who list connections; a user may be denied it.
+        with suppress(ResponseError):
+            await self._answer(redis.client_setname("corspolicy"))
+        if self._cache.ready:
+            if self.cursor == ZERO_ID:
+                self._changes.cursor = await self._last_id(redis)
+            # What was missed comes first, whatever else there is to find out.
+            await self._follow(redis, None)
+            await self._compare(redis)
+        else:
+            # Known before it serves: a write meanwhile waits for this process.
+            await self._send_report(redis)
         if not self.connected:
             self.connected = True
-            logger.info("following Redis from %s", self.cursor.decode())
+            self.notify()
+            logger.info("connected to Redis")
 
     async def _step(self, redis: Redis) -> None:
         if self._needs_snapshot and self._is_its_turn():
             await self._take_snapshot(redis)
-        if self._has_news and time.monotonic() - self._reported_at >= REPORT_DEBOUNCE_SECONDS:
+        if self._reporter.is_due:
             await self._send_report(redis)
-        if self._has_news:
-            block = REPORT_DEBOUNCE_SECONDS
+        if self._reporter.has_news:
+            block = DEBOUNCE_SECONDS
         else:
             block = REBUILD_POLL_SECONDS if self._needs_snapshot else BLOCK_SECONDS
         if not await self._follow(redis, block):
             await self._compare(redis)
-            if not self._needs_snapshot:
-                self._confirmed_at = time.monotonic()
-
-        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
-            self._has_news = True
 
     async def _send_report(self, redis: Redis) -> None:
-        """Say what was applied: soon after a change, so that a write can be known to be enforced, and regularly."""
-        report = self._report()
-        keys = (PROCESS_PREFIX + report.id, PROCESSES)
-        values = (report.to_bytes(), REPORT_TTL_SECONDS, report.id, FORGET_SECONDS)
-        try:
-            await self._answer(redis.eval(REPORT, len(keys), *keys, *values))
-        except ResponseError as error:
-            # A replica, or a user who may only read: policies are followed all the same.
-            logger.debug("this process can't report to Redis: %s", error)
-        self._reported_at = time.monotonic()
-        self._has_news = False
+        if await self._reporter.send(redis, self._answer):
+            logger.warning("this process holds other policies than are published: taking a new snapshot")
+            self._needs_snapshot = self._must_resync = True
 
     def _is_its_turn(self) -> bool:
-        """Whether to take a snapshot now. Processes that hold one already spread their next over some time.
+        """Whether to take a snapshot now. Processes that have one already spread their next over some time.
 
         All of them learn of a new epoch at once; changes are applied meanwhile as ever.
         """
@@ -194,121 +189,91 @@ class Feed:
             self._spread_until = time.monotonic() + random.uniform(0, SPREAD_SECONDS)
         return time.monotonic() >= self._spread_until
 
+    async def _last_id(self, redis: Redis) -> bytes:
+        last: bytes = await self._answer(last_id(redis, self._keys))
+        return last
+
+    async def _read_database(self, redis: Redis) -> None:
+        with suppress(ResponseError):
+            value = await self._answer(redis.hget(self._keys.identity, DATABASE_FIELD.decode()))
+            self.database = None if value is None else value.decode("utf-8", "replace")
+
+    async def _read_epoch(self, redis: Redis) -> bytes | None:
+        """The epoch of a whole snapshot; None where there is none: then the cached documents stay."""
+        try:
+            inside = read_epoch(await self._answer(redis.hget(self._keys.documents, EPOCH_FIELD.decode())))
+            outside = read_epoch(await self._answer(redis.get(self._keys.epoch)))
+            why = "its epoch is missing, or not that of its documents"
+        except NoPermissionError:
+            raise
+        except ResponseError as error:
+            inside, outside, why = None, None, str(error)
+        is_whole = inside is not None and inside == outside
+        if self._was_whole and not is_whole:
+            logger.warning("Redis has no whole snapshot, going on with the cached policies: %s", why)
+        self._was_whole = is_whole
+        return inside if is_whole else None
+
     async def _compare(self, redis: Redis) -> None:
-        """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was cut off."""
-        if await self._answer(redis.get(EPOCH)) != self._cache.epoch or (
-            await self._answer(last_id(redis)) != self.cursor and not await self._follow(redis, None)
-        ):
+        """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was trimmed."""
+        epoch = await self._read_epoch(redis)
+        asked_at = self._asked_at
+        if epoch is None or epoch != self._cache.epoch:
+            self._needs_snapshot = True
+        elif await self._last_id(redis) == self.cursor:
+            self._confirm(asked_at)
+        elif not await self._follow(redis, None):
             self._needs_snapshot = True
 
+    def _confirm(self, asked_at: float) -> None:
+        """Note that nothing was missing when Redis was asked, which may be long ago for a process that was paused."""
+        if not self._needs_snapshot:
+            self._cache.confirm(asked_at)
+
     async def _take_snapshot(self, redis: Redis) -> None:
-        epoch = await self._answer(redis.get(EPOCH))
+        epoch = await self._read_epoch(redis)
         if epoch is None:
+            await self._read_database(redis)
+            if self.cursor == ZERO_ID:
+                self._changes.cursor = await self._last_id(redis)
             return
         # The tail first: what is written while the hash is read is then in the stream behind the cursor.
-        self.cursor = await self._answer(last_id(redis))
-        self._needs_snapshot = False
-        is_done = False
-        try:
-            is_complete = await self._answer(redis.hlen(DOCUMENTS)) <= self._cache.capacity
-            read = self._read_all if is_complete else self._read_held
-            fresh = await read(redis, is_same_epoch=epoch == self._cache.epoch)
-            is_done = await self._answer(redis.get(EPOCH)) == epoch
-        finally:
-            if not is_done:
-                self._needs_snapshot = True
-        if is_done:
-            self._cache.replace(fresh, epoch, is_complete=is_complete)
-            self._spread_until = 0.0
-            logger.info("snapshot of %d tenants at revision %d", len(fresh), self._cache.revision)
-            self._confirmed_at = time.monotonic()
-            self._notify()
-
-    async def _read_all(self, redis: Redis, *, is_same_epoch: bool) -> Documents:
-        fresh = Documents()
-        position: int | None = None
-        while position != 0:
-            position, page = await self._answer(redis.hscan(DOCUMENTS, cursor=position or 0, count=PAGE))
-            for name, value in page.items():
-                self._collect(_text(name), value, fresh, is_same_epoch=is_same_epoch)
-            await self._follow(redis, None, fresh)
-        return fresh
-
-    async def _read_held(self, redis: Redis, *, is_same_epoch: bool) -> Documents:
-        """Where there are more tenants than are held: those that are, and those that are being fetched."""
-        fresh = Documents()
-        names = list(dict.fromkeys((PLATFORM, *self._cache.tenants(), *self._cache.awaited)))
-        for start in range(0, len(names), PAGE):
-            page = names[start : start + PAGE]
-            for name, value in zip(page, await self._answer(redis.hmget(DOCUMENTS, page)), strict=True):
-                if value is not None:
-                    self._collect(name, value, fresh, is_same_epoch=is_same_epoch)
-            await self._follow(redis, None, fresh)
-        return fresh
-
-    def _collect(self, tenant: str, value: bytes, fresh: Documents, *, is_same_epoch: bool) -> None:
-        held = self._cache.held(tenant)
-        envelope = self._cache.envelope(tenant, value)
-        if tenant in fresh and fresh[tenant].revision >= envelope.revision:
+        self._changes.cursor = await self._last_id(redis)
+        gaps, asked_at = self._changes.gaps, self._asked_at
+        must_resync, self._must_resync = self._must_resync, False
+        trusts_cache = epoch == self._cache.epoch and not must_resync
+        snapshot = Snapshot(self._cache, self._keys, self._pace, trusts_cache=trusts_cache)
+        async for _ in snapshot.pages(redis, self._answer):
+            if len(snapshot.documents) > self._most_read:
+                # Further than ever: one that starts again and again makes no progress.
+                self._most_read = len(snapshot.documents)
+                self.progressed_at = time.monotonic()
+                self._wake()
+            await self._follow(redis, None, snapshot)
+            if self._changes.is_at_end:
+                asked_at = self._asked_at
+            if self._reporter.is_due:
+                await self._send_report(redis)
+        if await self._read_epoch(redis) != epoch:
+            self._must_resync |= must_resync
             return
-        # Within an epoch revisions only grow. A new epoch is the truth of another Redis, whatever is held; mostly that.
-        if held is not None and (held.envelope == envelope or (is_same_epoch and held.revision >= envelope.revision)):
-            fresh[tenant] = held
-        else:
-            fresh[tenant] = self._cache.next(tenant, envelope)
+        await self._read_database(redis)
+        self._needs_snapshot = self._must_resync or self._changes.gaps != gaps
+        self._cache.replace(snapshot.documents, epoch, is_complete=snapshot.is_complete)
+        self._spread_until = 0.0
+        self._cache.confirm(asked_at)
+        logger.info("snapshot of %d tenants at revision %d", len(self._cache), self._cache.revision)
+        self.notify()
 
-    async def _follow(self, redis: Redis, block: float | None, snapshot: Documents | None = None) -> bool:
-        """Read on from the cursor, waiting up to `block` seconds; whether anything came.
-
-        What comes while a snapshot is being read is applied at once, and goes into the snapshot as well.
-        """
-        milliseconds = None if block is None else int(block * 1000)
-        answer = await self._answer(redis.xread({CHANGES: self.cursor}, count=PAGE, block=milliseconds))
-        if not answer:
+    async def _follow(self, redis: Redis, block: float | None, snapshot: Snapshot | None = None) -> bool:
+        """Apply what has come since, waiting up to `block` seconds for it; whether anything came."""
+        gaps = self._changes.gaps
+        asked_at = time.monotonic()
+        if not await self._changes.read(redis, self._answer, block, snapshot):
             return False
-        for entry_id, fields in answer[0][1]:
-            entry = Entry.from_fields(entry_id, fields)
-            if entry.previous != self.cursor or (entry.epoch is not None and entry.epoch != self._cache.epoch):
-                self._needs_snapshot = True
-            if entry.tenant is not None and entry.envelope is not None:
-                await self._apply(_text(entry.tenant), entry.envelope, snapshot)
-            self.cursor = entry_id
-        if not self._needs_snapshot:
-            self._confirmed_at = time.monotonic()
-        self._notify()
+        if self._changes.gaps != gaps:
+            self._needs_snapshot = True
+        if self._changes.is_at_end:
+            self._confirm(asked_at)
+        self.notify()
         return True
-
-    async def _apply(self, tenant: str, value: bytes, snapshot: Documents | None) -> None:
-        if snapshot is None and not self._cache.follows(tenant):
-            self._cache.forget_unknown(tenant)
-            return
-        revision = 0
-        try:
-            envelope = Envelope.from_bytes(value)
-            revision = envelope.revision
-            is_newer = self._cache.is_newer(tenant, revision)
-            # Apart: in a new epoch, a revision can be news to the snapshot and yet lower than the one held.
-            is_news = snapshot is not None and (tenant not in snapshot or revision > snapshot[tenant].revision)
-            if not is_newer and not is_news:
-                return
-            held = self._cache.next(tenant, envelope)
-            if len(value) > LARGE_DOCUMENT_BYTES:
-                await asyncio.to_thread(held.read)
-            else:
-                held.read()
-        except (Unreadable, UnreadableDocument) as error:
-            self._cache.reject(tenant, revision, str(error))
-            return
-        if is_newer:
-            self._cache.apply(tenant, held)
-        if snapshot is not None and is_news:
-            snapshot[tenant] = held
-
-    def _notify(self) -> None:
-        self._has_news = True
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "replace")

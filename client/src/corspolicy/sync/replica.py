@@ -1,4 +1,4 @@
-"""What one event loop holds, and the tasks that keep it: the feed, the last-known-good file, the watch on its age."""
+"""What one event loop holds, and the tasks that keep it: the feed, the fetcher, the last-known-good file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from redis.exceptions import RedisError
+
 from corspolicy.core.decision import Chain, Reason
 from corspolicy.status import MAX_REPORTED_REJECTIONS, Report, Status
-from corspolicy.sync import last_known_good
-from corspolicy.sync.cache import Cache, Documents, Held
+from corspolicy.sync.cache import Cache
 from corspolicy.sync.feed import Feed
 from corspolicy.sync.fetcher import Fetcher
+from corspolicy.sync.keeper import Keeper
+from corspolicy.sync.reporter import Reporter
+from corspolicy.sync.wire import Keys
 
-STOP_TIMEOUT_SECONDS = 2.0
-SAVE_INTERVAL_SECONDS = 5.0
-CONFIRM_INTERVAL_SECONDS = 30.0
+# Together two seconds.
+CANCEL_SECONDS = 0.7
+SAVE_SECONDS = 0.5
+SIGN_OFF_SECONDS = 0.8
 WATCH_SECONDS = 0.25
 
 logger = logging.getLogger("corspolicy")
@@ -34,6 +39,7 @@ class Options(NamedTuple):
     """What `Policies` was made with."""
 
     redis_url: str
+    keys: Keys
     capacity: int
     startup_timeout: float
     max_stale: float | None
@@ -41,7 +47,7 @@ class Options(NamedTuple):
 
 
 class Replica:
-    """The documents that one event loop holds. Made and used in that loop."""
+    """The policies that one event loop holds. Made and used in that loop."""
 
     def __init__(self, options: Options, services: Iterable[str], denied: Mapping[Reason, int]) -> None:
         """`services` and `denied` are those of the process, which go into its reports as they are then."""
@@ -52,17 +58,20 @@ class Replica:
         # Once: it is looked up in the installed files.
         self._version = version("corspolicy")
         self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._cache = Cache(options.capacity)
-        self._feed = Feed(options.redis_url, self._cache, self._report)
-        self._fetcher = Fetcher(self._feed.client, self._cache)
-        self._deadline = time.monotonic() + options.startup_timeout
+        keys = options.keys
+        self._cache = Cache(options.capacity, options.max_stale)
+        self._reporter = Reporter(keys, self._id, self._report)
+        self._feed = Feed(options.redis_url, keys, self._cache, self._reporter)
+        self._fetcher = Fetcher(self._feed.client, keys, self._cache)
         self.users = 0
-        self._tasks = [self._start(self._feed.run), self._start(self._fall_back), self._start(self._fetcher.run)]
-        self._fallen_back = self._tasks[1]
+        self._starting = self._start(self._wait_for_policies)
+        self._tasks = [self._start(self._feed.run), self._starting, self._start(self._fetcher.run)]
+        self._keeper: Keeper | None = None
         if options.snapshot_path is not None:
-            self._tasks.append(self._start(self._keep_saving))
+            self._keeper = Keeper(options.snapshot_path, keys.namespace, self._cache, self._feed)
+            self._tasks += [self._start(self._restore), self._start(self._keeper.run)]
         if options.max_stale is not None:
-            self._tasks.append(self._start(self._watch_age))
+            self._tasks.append(self._start(self._log_staleness))
 
     def _start(self, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         async def guarded() -> None:
@@ -78,79 +87,58 @@ class Replica:
         return self._cache.chains(service)
 
     async def chain(self, service: str, tenant: str | None) -> Chain:
-        """The chain of any tenant. Waits for the first policies, but not beyond `startup_timeout`."""
+        """The chain of any tenant. Waits for the first policies as `wait_until_ready` does."""
         if not self._cache.ready:
             await self.wait_until_ready()
-        if self._cache.ready and tenant is not None and self._cache.is_missing(tenant):
+        if tenant is None or not self._cache.ready or not self._cache.is_missing(tenant):
+            return self._cache.chain(service, tenant)
+        self._cache.expect([tenant])
+        try:
             await self._fetcher.fetch(tenant)
-        return self._cache.chain(service, tenant)
+            return self._cache.chain(service, tenant)
+        finally:
+            self._cache.release([tenant])
 
     async def wait_until_ready(self) -> None:
-        """Return when policies are held, or could not be had: `startup_timeout` after the start, at the latest."""
+        """Return when there are policies, or after `startup_timeout` without progress towards them."""
         # Shielded: one request that is given up must not end this for all.
-        await asyncio.wait([self._fallen_back])
+        await asyncio.wait([self._starting])
 
-    async def _fall_back(self) -> None:
-        """Once Redis turns out to be out of reach at the start, hold what the file has."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
-                while not self._cache.ready and not (self._feed.has_failed and self._options.snapshot_path):
-                    await self._feed.changed.wait()
-        if not self._cache.ready and self._options.snapshot_path is not None:
-            await self._restore(self._options.snapshot_path)
+    async def _wait_for_policies(self) -> None:
+        await self._wait_while_progressing(self._options.startup_timeout, lambda: self._cache.ready)
         if not self._cache.ready:
             logger.warning("no policies yet: nothing is granted until Redis can be read")
 
-    async def _restore(self, path: Path) -> None:
-        try:
-            found = await asyncio.to_thread(last_known_good.read, path)
-        except (OSError, last_known_good.UnusableFile) as error:
-            logger.warning("the last-known-good file %s is of no use: %s", path, error)
-            return
+    async def _restore(self) -> None:
+        """Once Redis turns out to be out of reach at the start, cache what the file has.
+
+        It is read in time: the file system may be as slow as Redis.
+        """
+        assert self._keeper is not None
+        half = self._options.startup_timeout / 2
+        await self._wait_while_progressing(half, lambda: self._cache.ready or self._feed.has_failed)
         if not self._cache.ready:
-            fresh = Documents((tenant, Held(tenant, envelope)) for tenant, envelope in found.envelopes.items())
-            self._cache.replace(fresh, None, is_complete=True)
-            self._feed.restored(found.age)
-            logger.warning("Redis is out of reach: going on with %d tenants of %s", len(self._cache), path)
+            await self._keeper.restore()
 
-    async def _keep_saving(self) -> None:
-        """Write the file after changes, at most every few seconds, and confirm it while there are none."""
-        path = self._options.snapshot_path
-        assert path is not None
-        saved: object = None
-        while True:
+    async def _wait_while_progressing(self, seconds: float, condition: Callable[[], bool]) -> None:
+        """Return when the condition is true, or nothing has come closer to it for so long."""
+        while not condition():
+            left = self._feed.progressed_at + seconds - time.monotonic()
+            if left <= 0:
+                return
             with suppress(TimeoutError):
-                async with asyncio.timeout(CONFIRM_INTERVAL_SECONDS):
+                async with asyncio.timeout(left):
                     await self._feed.changed.wait()
-            age = self._feed.age
-            if self._feed.connected and age is not None and age < CONFIRM_INTERVAL_SECONDS:
-                saved = await self._save(path, saved)
-            await asyncio.sleep(SAVE_INTERVAL_SECONDS)
 
-    async def _save(self, path: Path, saved: object) -> object:
-        version = self._cache.version
-        try:
-            if version is saved:
-                with suppress(FileNotFoundError):
-                    await asyncio.to_thread(last_known_good.confirm, path)
-                    return saved
-            await asyncio.to_thread(last_known_good.write, path, self._cache.envelopes())
-        except OSError as error:
-            logger.warning("the last-known-good file %s can't be written: %s", path, error)
-            return saved
-        return version
-
-    async def _watch_age(self) -> None:
-        """Grant nothing while what is held is older than `max_stale`."""
-        limit = self._options.max_stale
-        assert limit is not None
+    async def _log_staleness(self) -> None:
+        """Tell people; requests look at the clock themselves."""
+        was_stale = False
         while True:
-            age = self._feed.age
-            is_stale = self._cache.ready and (age is None or age > limit)
-            if is_stale != self._cache.is_stale:
-                self._cache.is_stale = is_stale
+            is_stale = self._cache.ready and self._cache.is_stale
+            if is_stale != was_stale:
                 logger.warning("the policies are %s", "too old: nothing is granted" if is_stale else "current again")
-            await asyncio.sleep(WATCH_SECONDS if age is None else min(max(limit - age, 0.01), WATCH_SECONDS))
+            was_stale = is_stale
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def wait_for(self, revision: int) -> None:
         """Return when `revision` is applied."""
@@ -158,10 +146,19 @@ class Replica:
             await self._feed.changed.wait()
 
     async def stop(self) -> None:
-        """End all tasks, within two seconds."""
+        """End all tasks, write the file a last time, and sign off; within two seconds."""
+        must_save = self._keeper is not None and self._keeper.is_due
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_SECONDS)
+        await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SAVE_SECONDS):
+                if self._keeper is not None and must_save:
+                    await self._keeper.save()
+        if self._reporter.is_known:
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(SIGN_OFF_SECONDS), self._feed.client() as redis:
+                    await self._reporter.sign_off(redis)
 
     def _report(self) -> Report:
         status = self.status()
@@ -185,7 +182,7 @@ class Replica:
         )
 
     def status(self) -> Status:
-        """What is held now."""
+        """What is cached now."""
         cache, feed = self._cache, self._feed
         return Status(
             ready=cache.ready and not cache.is_stale,

@@ -1,0 +1,168 @@
+"""Documents that are fetched as requests ask for them, while changes come and connections go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from corspolicy import Reason
+from tests.client.published import Published
+from tests.client.test_capacity import CAPACITY, TENANTS, A, B, Process, new_published, running
+from tests.faults.proxy import BOTH, Proxy, Way
+from tests.keys import CHANGES
+from tests.support import WAIT_SECONDS
+
+
+@pytest.fixture
+def published(redis_url: str) -> Published:
+    return new_published(redis_url)
+
+
+def test_many_requests_for_a_tenant_make_one_fetch(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        fetches = process.fetches()
+        assert all(await asyncio.gather(*[process.allows(TENANTS[0]) for _ in range(200)]))
+        assert process.fetches() == fetches + 1
+
+    running(redis_url, published, test)
+
+
+@pytest.mark.parametrize("way", list(Way))
+@pytest.mark.parametrize("tenant", [TENANTS[0], "new"])
+def test_a_change_during_a_fetch_is_not_lost(published: Published, redis_url: str, way: Way, tenant: str) -> None:
+    async def test(process: Process) -> None:
+        with proxy.holding(tenant.encode(), way) as wait_until_held:
+            request = asyncio.create_task(process.allows(tenant))
+            await asyncio.to_thread(wait_until_held)
+            published.publish(tenant, 100, B)
+            await process.follows()
+        await request
+        assert (await process.allows(tenant, A), await process.allows(tenant, B)) == (False, True)
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_a_change_that_is_missed_during_a_fetch_is_not_lost(published: Published, redis_url: str) -> None:
+    tenant = TENANTS[0]
+
+    async def test(process: Process) -> None:
+        with proxy.holding(tenant.encode(), Way.DOWN) as wait_until_held:
+            request = asyncio.create_task(process.allows(tenant))
+            await asyncio.to_thread(wait_until_held)
+            fetches = process.fetches()
+            published.store(tenant, published.envelope(tenant, 100, B))
+            # The entry before this one was cut off ahead of the reader.
+            published.redis.xadd(CHANGES, {"tenant": "other", "envelope": b"101", "previous": b"1-0"})
+            await process.takes_snapshot(fetches)
+        await request
+        assert (await process.allows(tenant, A), await process.allows(tenant, B)) == (False, True)
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_a_fetch_from_an_earlier_epoch_is_not_taken(published: Published, redis_url: str) -> None:
+    tenant = TENANTS[0]
+
+    async def test(process: Process) -> None:
+        with proxy.holding(tenant.encode(), Way.DOWN) as wait_until_held:
+            request = asyncio.create_task(process.allows(tenant))
+            await asyncio.to_thread(wait_until_held)
+            # Another truth, in which the tenant never was.
+            published.begin_epoch()
+            for number in range(CAPACITY + 1):
+                published.store(f"other-{number}", published.envelope(f"other-{number}", 200 + number, A))
+            fetches = process.fetches()
+            published.end_epoch("2")
+            await process.takes_snapshot(fetches)
+        assert not await request
+        await process.until(lambda: process.allows("other-0"))
+        assert await process.reason(tenant) is Reason.TENANT_UNKNOWN
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_while_redis_is_written_anew_nobody_becomes_unknown(published: Published, redis_url: str) -> None:
+    held, other = TENANTS[0], TENANTS[1]
+
+    async def test(process: Process) -> None:
+        assert await process.allows(held)
+        published.begin_epoch()
+        assert await process.reason(other) is Reason.NOT_READY
+        assert await process.allows(held)
+        for revision, tenant in enumerate(TENANTS, start=100):
+            published.store(tenant, published.envelope(tenant, revision, A))
+        published.end_epoch("2")
+        await process.until(lambda: process.allows(other))
+        assert await process.allows(held)
+
+    running(redis_url, published, test)
+
+
+def test_while_redis_is_silent_what_is_held_is_served_and_the_rest_denied_in_time(
+    published: Published, redis_url: str
+) -> None:
+    held, other = TENANTS[0], TENANTS[1]
+
+    async def test(process: Process) -> None:
+        assert await process.allows(held)
+        proxy.silence(*BOTH)
+        began_at = time.monotonic()
+        reasons = await asyncio.gather(*[process.reason(other) for _ in range(50)])
+        assert set(reasons) == {Reason.NOT_READY}
+        assert time.monotonic() - began_at < WAIT_SECONDS / 2
+        assert await process.allows(held)
+        proxy.heal()
+        await process.until(lambda: process.allows(other))
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+@pytest.mark.parametrize("is_silent", [True, False], ids=["silently", "reset"])
+def test_an_idle_connection_that_was_dropped_denies_nobody(
+    published: Published, redis_url: str, is_silent: bool
+) -> None:
+    async def test(process: Process) -> None:
+        assert await process.allows(TENANTS[0])
+        if is_silent:
+            proxy.silence(*BOTH, new=False)
+        else:
+            proxy.reset()
+        for tenant in TENANTS[1:5]:
+            assert await process.allows(tenant)
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+
+
+def test_a_tenant_that_is_awaited_is_not_evicted(published: Published, redis_url: str) -> None:
+    waiting = TENANTS[:10]
+
+    async def test(process: Process) -> None:
+        with proxy.holding(waiting[0].encode(), Way.DOWN) as wait_until_held:
+            requests = [asyncio.create_task(process.allows(tenant)) for tenant in waiting]
+            await asyncio.to_thread(wait_until_held)
+            for revision, tenant in enumerate(waiting, start=100):
+                published.publish(tenant, revision, B)
+            await process.follows()
+        # What was fetched is older than what has come since, and must not take its place.
+        assert not any(await asyncio.gather(*requests))
+        for tenant in waiting:
+            assert (await process.allows(tenant, A), await process.allows(tenant, B)) == (False, True)
+        assert process.policies.status().tenants <= 2
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test, capacity=2)
+
+
+def test_more_requests_at_once_than_fit_are_all_served(published: Published, redis_url: str) -> None:
+    async def test(process: Process) -> None:
+        assert all(await asyncio.gather(*[process.allows(tenant) for tenant in TENANTS]))
+        assert process.policies.status().tenants == 2
+
+    running(redis_url, published, test, capacity=2)

@@ -1,0 +1,191 @@
+"""The policy service's mechanisms."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import FAULTS, Mutant
+
+CONNECTION, LEAD, LEADER, SCRIPTS, STORE = (
+    f"policy_service/publisher/{name}.py" for name in ("connection", "lead", "leader", "scripts", "store")
+)
+FLEET = "policy_service/fleet/store.py"
+PROPAGATION = "policy_service/propagation/service.py"
+DATABASE = "policy_service/database.py"
+CONTENTS, DATABASES, POOLED, RECEIPTS, RESTORES = (
+    f"{FAULTS}service_{name}.py::test_"
+    for name in ("redis_contents", "two_databases", "pgbouncer", "receipts", "restores")
+)
+
+SERVICE_MUTANTS = [
+    Mutant(
+        "a change is marked only when it is published",
+        LEAD,
+        "        await self._write(published, is_news=True)\n"
+        "        await store.mark_published(self._connection, [change.revision for change in batch])\n",
+        "        await store.mark_published(self._connection, [change.revision for change in batch])\n"
+        "        await self._write(published, is_news=True)\n",
+        FAULTS + "service.py::test_the_service_is_killed_between_commit_and_publish",
+    ),
+    Mutant(
+        "Redis rejects a revision that is not higher",
+        SCRIPTS,
+        "if not held_revision or tonumber(held_revision) < tonumber(revision) then",
+        "if true then",
+        FAULTS + "service.py::test_the_service_is_killed_between_publish_and_mark",
+    ),
+    Mutant(
+        "Redis rejects documents of an earlier leader, and those that follow on lost ones",
+        SCRIPTS,
+        '    + _SAME_TERM\n    + f"""\nif ARGV[3] ~= \'\' then\n  local lost = loss(ARGV[3], ARGV[4])\n'
+        "  if lost then return redis.error_reply('LOST ' .. lost) end\nelseif field('writes') ~= ARGV[4] then\n",
+        '    + f"""\nif false then\n',
+        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[documents]",
+    ),
+    Mutant(
+        "Redis is not emptied by an earlier leader",
+        SCRIPTS,
+        "BEGIN_EPOCH = (\n    _COMMON\n    + _SAME_TERM\n",
+        "BEGIN_EPOCH = (\n    _COMMON\n    + ''\n",
+        FAULTS + "service.py::test_a_leader_that_wakes_while_it_writes_everything_anew[beginning]",
+    ),
+    Mutant(
+        "Redis rejects the epoch of an earlier leader, and one that has lost writes since",
+        SCRIPTS,
+        "if held_term() ~= tonumber(ARGV[2]) or field('writes') ~= ARGV[4] then",
+        "if false then",
+        FAULTS + "redis.py::test_redis_is_emptied_again_before_everything_is_written_anew",
+    ),
+    Mutant(
+        "the leader checks every second whether Redis has what was published",
+        LEADER,
+        "if time.monotonic() - checked_at >= CHECK_SECONDS:",
+        "if False:",
+        FAULTS + "redis.py::test_a_client_that_starts_after_redis_was_emptied_gets_everything",
+    ),
+    Mutant(
+        "and whether it has as many changes as were published",
+        LEAD,
+        "if position < truth.position:",
+        "if False:",
+        FAULTS + "redis.py::test_redis_is_overwritten_with_an_older_copy_of_itself[service stopped]",
+    ),
+    Mutant(
+        "and whether the documents are of that epoch",
+        SCRIPTS,
+        "~= epoch then return 'the documents are missing' end",
+        "== '' then return 'the documents are missing' end",
+        CONTENTS + "documents_that_are_lost_are_written_again[epoch]",
+    ),
+    Mutant(
+        "and how many there are",
+        SCRIPTS,
+        "if redis.call('HLEN', DOCUMENTS) ~= number(field('documents')) then",
+        "if false then",
+        CONTENTS + "documents_that_are_lost_are_written_again[one]",
+    ),
+    Mutant(
+        "a later document that is not of this database is no document",
+        LEAD,
+        "if rejected and not await store.are_superseded(self._connection, rejected):",
+        "if False:",
+        RECEIPTS + "a_forged_revision_is_not_taken_for_a_change_that_is_applied[documents]",
+    ),
+    Mutant(
+        "what Redis knows and the database does not makes a new epoch",
+        LEAD,
+        "        loss = found.loss or await self._unknown(truth, found.position, found.revision, is_first=False)\n",
+        "        loss = found.loss\n",
+        RESTORES + "a_dump_is_restored_under_a_running_service",
+    ),
+    Mutant(
+        "revisions are lifted above those that were given",
+        STORE,
+        "SELECT setval('revisions', :floor) FROM revisions WHERE last_value < :floor",
+        "SELECT last_value FROM revisions WHERE last_value < :floor",
+        RESTORES + "the_sequences_are_set_back",
+    ),
+    Mutant(
+        "nothing is written to another database's Redis",
+        SCRIPTS,
+        "if owner and owner ~= ARGV[1] then",
+        "if false then",
+        DATABASES + "another_database_publishes_nothing_and_says_so_until_it_takes_over",
+    ),
+    Mutant(
+        "a copy of a database is another one",
+        STORE,
+        "convert_to(system_identifier || '/' || current_database(), 'UTF8')",
+        "convert_to('', 'UTF8')",
+        DATABASES + "another_database_publishes_nothing_and_says_so_until_it_takes_over[copy]",
+    ),
+    Mutant(
+        "a leader that was deposed does not fight back",
+        LEADER,
+        "            except LaterTerm:\n                await require_lock(connection)\n"
+        "                await self._wait_for_takeover(lead)\n",
+        "            except LaterTerm:\n                await require_lock(connection)\n",
+        DATABASES + "two_physical_copies_do_not_fight",
+    ),
+    Mutant(
+        "a frozen leader is replaced",
+        LEADER,
+        "            await end_frozen_leader(connection)\n",
+        "",
+        FAULTS + "service_publisher.py::test_a_frozen_leader_is_replaced",
+    ),
+    Mutant(
+        "plans are made for the tables as they are",
+        CONNECTION,
+        "            **UNNAMED_STATEMENTS,\n",
+        "",
+        FAULTS + "service_publisher.py::test_marking_one_change_reads_few_rows_however_many_there_are",
+    ),
+    Mutant(
+        "a pooler that mixes sessions is found before anything is locked through it",
+        CONNECTION,
+        "                return True\n",
+        "                pass\n",
+        POOLED + "without_a_direct_line_transaction_mode_is_named_with_its_remedy_and_no_lock_is_left_behind",
+    ),
+    Mutant(
+        "through a pooler, no statement is prepared in one transaction and used in another",
+        DATABASE,
+        "        arguments |= UNNAMED_STATEMENTS\n",
+        "        pass\n",
+        POOLED + "everything_works_through_transaction_mode_with_a_direct_line_for_the_publisher",
+    ),
+    Mutant(
+        "a register of processes that lost any is not whole",
+        SCRIPTS,
+        "or not redis.call('ZSCORE', PROCESSES, '{REGISTER_FIELD.decode()}') then",
+        "then",
+        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_lose_the_register]",
+    ),
+    Mutant(
+        "nor is one that processes could not reach for a while",
+        SCRIPTS,
+        "now() - seen > {AWAY_SECONDS} or not is_sound(PROCESSES)",
+        "not is_sound(PROCESSES)",
+        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_stay_away]",
+    ),
+    Mutant(
+        "a receipt waits until every process is known",
+        PROPAGATION,
+        "return self.is_published and self.all_known and not self.pending",
+        "return self.is_published and not self.pending",
+        RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_flush]",
+    ),
+    Mutant(
+        "a process that holds something else has not applied a change",
+        PROPAGATION,
+        "            elif process.has_diverged:\n                standing.pending.append(process)\n",
+        "",
+        RECEIPTS + "a_forged_revision_is_not_taken_for_a_change_that_is_applied[stream]",
+    ),
+    Mutant(
+        "connections to PostgreSQL are tried before they are used",
+        DATABASE,
+        "pool_pre_ping=True",
+        "pool_pre_ping=False",
+        FAULTS + "service.py::test_every_connection_to_postgres_is_ended",
+    ),
+]
