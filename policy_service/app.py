@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 from redis.asyncio import Redis
 
 from policy_service.auth.authentication import Authenticator
+from policy_service.auth.key_watch import KeyWatch
 from policy_service.database import Engine, Sessions, create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
@@ -21,6 +22,7 @@ from policy_service.history.stream import Streams
 from policy_service.http.container import Container
 from policy_service.http.dependencies import reject_unknown_parameters
 from policy_service.http.idempotency.cleaning import clean_forever
+from policy_service.http.logs import install_safe_records
 from policy_service.http.openapi import DocumentedApp
 from policy_service.http.problems import install_problem_handlers
 from policy_service.keys import routes as keys
@@ -63,15 +65,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _running(settings: Settings) -> AsyncIterator[Container]:
     """What the process has, with its tasks running; all of it is stopped and closed at the end."""
+    install_safe_records()
     engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     sessions = create_sessions(engine)
     redis = create_redis(settings.redis_url, settings.keys)
     publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length)
     poller = FleetPoller(sessions, redis, settings.keys)
     authenticator = Authenticator(sessions, settings)
+    key_watch = KeyWatch(sessions)
     tasks = [
         asyncio.create_task(publisher.run(), name="publisher"),
         asyncio.create_task(authenticator.run(), name="use of keys"),
+        asyncio.create_task(key_watch.run(), name="watch of keys"),
         asyncio.create_task(poller.watch(), name="watch of the fleet"),
         asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
         asyncio.create_task(clean_forever(sessions), name="cleaning of stored responses"),
@@ -82,8 +87,9 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     container.add(Sessions, sessions)
     container.add(Redis, redis)
     container.add(Authenticator, authenticator)
+    container.add(KeyWatch, key_watch)
     container.add(Publisher, publisher)
-    container.add(Streams, Streams(settings.max_streams))
+    container.add(Streams, Streams(settings.max_streams, key_watch))
     container.add(FleetPoller, poller)
     container.add(Propagations, Propagations(sessions, poller))
     try:

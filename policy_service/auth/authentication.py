@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import math
-from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -15,7 +13,7 @@ from typing import Literal
 from policy_service.auth import store
 from policy_service.auth.callers import EVERYTHING, Caller, Role, Scope
 from policy_service.auth.rate_limits import RateLimit
-from policy_service.auth.tokens import MalformedKey, hash_key, matches, parse_key
+from policy_service.auth.tokens import KeyText, MalformedKey, hash_key, matches, parse_key
 from policy_service.database import Sessions
 from policy_service.documents.quotas import Limits
 from policy_service.errors import Problem
@@ -24,7 +22,6 @@ from policy_service.settings import Settings
 
 USE_INTERVAL = timedelta(minutes=1)
 RETRY_SECONDS = 5.0
-MAX_KNOWN = 10_000
 _NO_DIGEST = "0" * 64
 
 logger = logging.getLogger(__name__)
@@ -39,9 +36,7 @@ class Authenticator:
         self._limits = Limits(settings.max_policies_per_tenant, settings.max_entries_per_policy)
         self._requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
         per_minute = settings.failed_authentications_per_minute
-        self._failures = RateLimit(per_minute / 60, per_minute)
-        # What was lately found valid, by its hash: a neighbour's wrong keys do not keep it out. The last used are last.
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._malformed = RateLimit(per_minute / 60, per_minute)
         self._used: set[str] = set()
         self._is_used = asyncio.Event()
 
@@ -49,16 +44,7 @@ class Authenticator:
         """The caller that sent `text` from `host`. Raises Problem: 401 without a valid key, 429 for too much."""
         if text is None:
             raise _unauthorized("Send `Authorization: Bearer <key>` with a valid API key.")
-        address, name = _network(host), hashlib.sha256(text.encode()).digest()
-        if name not in self._known:
-            _require_token(self._failures, address, "Too many wrong keys from your address.")
-        try:
-            key = await self._find(text)
-        except Problem:
-            self._known.pop(name, None)
-            self._failures.take(address)
-            raise
-        self._remember(name)
+        key = await self._find(self._parse(text, _network(host)))
         _require_token(self._requests, key.id, "Too many requests with this key.")
         self._requests.take(key.id)
         if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > USE_INTERVAL:
@@ -81,17 +67,16 @@ class Authenticator:
                 logger.debug("the last use of keys is not noted: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _remember(self, name: bytes) -> None:
-        self._known[name] = None
-        self._known.move_to_end(name)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
-
-    async def _find(self, text: str) -> ApiKey:
+    def _parse(self, text: str, address: str) -> KeyText:
+        """Read a key. Only malformed ones are throttled: a neighbour's do not keep out a key that may be valid."""
         try:
-            sent = parse_key(text)
+            return parse_key(text)
         except MalformedKey as error:
+            _require_token(self._malformed, address, "Too many malformed keys from your address.")
+            self._malformed.take(address)
             raise _unauthorized(f"Send `Authorization: Bearer <key>` with a valid API key: {error}.") from error
+
+    async def _find(self, sent: KeyText) -> ApiKey:
         async with self._sessions() as session:
             secret, key = await store.find_with_secret(session, sent.id)
         # An unknown id costs the same as a wrong secret.

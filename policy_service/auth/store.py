@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from policy_service.models import ApiKey, HashSecret
@@ -28,6 +28,12 @@ async def find_with_secret(session: AsyncSession, key_id: str) -> KeyRecord:
 async def hash_secret(session: AsyncSession) -> bytes:
     """What the hashes of keys are keyed with."""
     return (await session.execute(select(HashSecret.secret))).scalar_one()
+
+
+async def valid_keys(session: AsyncSession, key_ids: Iterable[str]) -> frozenset[str]:
+    """Which of these keys are neither revoked nor expired."""
+    is_valid = and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+    return frozenset(await session.scalars(select(ApiKey.id).where(ApiKey.id.in_(list(key_ids)), is_valid)))
 
 
 async def note_use(session: AsyncSession, key_ids: Set[str], interval: timedelta) -> None:

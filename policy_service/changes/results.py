@@ -14,11 +14,15 @@ Body = TypeVar("Body", covariant=True)
 
 
 class Result(NamedTuple, Generic[Body]):
-    """What was written: the resource as the API shows it, at which revision, and whether the write created it."""
+    """What was written: the resource as the API shows it, at which revision, and whether the write created it.
+
+    `changed` is False where everything was so already.
+    """
 
     body: Body
     revision: int
     created: bool = False
+    changed: bool = True
 
 
 class DryRun(BaseModel):

@@ -46,6 +46,8 @@ class Change:
         self.dry_run: DryRun | None = None
         """After the block: what the change would have done, where that was all that was asked for."""
         self.deletes = False
+        self.is_made = False
+        """After the block: whether it made a revision."""
 
     def delete(self) -> None:
         """Delete the tenant with all its policies."""
@@ -132,7 +134,7 @@ async def _write(session: Session, request: ChangeRequest, row: Tenant, change: 
         record.after = row.document = after.model_dump(mode="json")
         row.revision, row.next_expiry = revision, after.next_expiry()
     await store.record(session, record)
-    change.revision = revision
+    change.revision, change.is_made = revision, True
 
 
 def _require_publishable(tenant: str, revision: int, document: StoredDocument) -> None:

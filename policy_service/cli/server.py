@@ -20,6 +20,7 @@ from policy_service import migrate
 from policy_service.auth.callers import Caller
 from policy_service.database import DATABASE_ERRORS, create_engine, create_redis, create_sessions
 from policy_service.errors import Problem, message_of
+from policy_service.http.logs import printable, printable_lines
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey
 from policy_service.local.embedded import EmbeddedError
@@ -114,7 +115,7 @@ def _database_errors() -> Iterator[None]:
     except RedisError as error:
         raise click.ClickException(f"Redis can't be used: {error}") from error
     except (*DATABASE_ERRORS, CommandError) as error:
-        raise click.ClickException(f"the database can't be used: {error}") from error
+        raise click.ClickException(f"the database can't be used: {printable_lines(str(error))}") from error
 
 
 def _settings() -> Settings:
@@ -125,5 +126,5 @@ def _settings() -> Settings:
 
 
 def _invalid_settings(error: ValidationError) -> click.ClickException:
-    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {message_of(item)}" for item in error.errors()]
+    lines = [f"  CORSPOLICY_{str(item['loc'][0]).upper()}: {printable(message_of(item))}" for item in error.errors()]
     return click.ClickException("missing or invalid settings:\n" + "\n".join(lines))

@@ -81,7 +81,7 @@ async def restore(
         omitted=change.omitted,
         warnings=list(change.warnings),
     )
-    return change.dry_run or Result(restored, change.revision)
+    return change.dry_run or Result(restored, change.revision, changed=change.is_made)
 
 
 def view(row: Change) -> ChangeView:

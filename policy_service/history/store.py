@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from policy_service.auth.callers import Scope
+from policy_service.changes.visibility import visible_changes
 from policy_service.models import Change
 
 
@@ -41,13 +42,13 @@ class Filters(NamedTuple):
 
 async def find(session: AsyncSession, scope: Scope, tenant: str, revision: int) -> Change | None:
     """One change, with its documents."""
-    conditions = (Change.revision == revision, Change.tenant == tenant, scope.where(Change.tenant))
+    conditions = (Change.revision == revision, Change.tenant == tenant, visible_changes(scope))
     return (await session.execute(select(Change).where(*conditions))).scalar_one_or_none()
 
 
 async def find_last(session: AsyncSession, scope: Scope, tenant: str, revision: int) -> Change | None:
     """The last change of a tenant up to a revision, which may be another tenant's."""
-    conditions = (Change.revision <= revision, Change.tenant == tenant, scope.where(Change.tenant))
+    conditions = (Change.revision <= revision, Change.tenant == tenant, visible_changes(scope))
     query = select(Change).where(*conditions).order_by(Change.revision.desc()).limit(1)
     return (await session.execute(query)).scalar_one_or_none()
 
@@ -76,5 +77,5 @@ async def published(
 
 
 def _listed(scope: Scope, filters: Filters) -> Select[Change]:
-    query = select(Change).where(scope.where(Change.tenant), *filters.conditions())
+    query = select(Change).where(visible_changes(scope), *filters.conditions())
     return query.options(defer(Change.before), defer(Change.after))

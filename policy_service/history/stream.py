@@ -20,6 +20,7 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from policy_service.auth.callers import Authenticate, Caller
+from policy_service.auth.key_watch import KeyWatch
 from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.errors import Problem
 from policy_service.history import store
@@ -48,8 +49,9 @@ class _Answer(EventSourceResponse):
 class Streams:
     """The open streams of this process: at most `limit`, and of one key at most a quarter of that."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, key_watch: KeyWatch) -> None:
         self._limit = limit
+        self._key_watch = key_watch
         self._share = max(1, limit // 4)
         self._open: Counter[str] = Counter()
 
@@ -76,6 +78,7 @@ class Streams:
                 if position > last:
                     raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", detail)
             stopping = anyio.Event()
+            place.enter_context(self._key_watch.watching(caller, stopping.set))
             answer = _Answer(
                 self._events(sessions, authenticate, filters, position, stopping),
                 ping=0,
@@ -110,7 +113,6 @@ class Streams:
             beat_at = 0.0
             while not stopping.is_set():
                 if time.monotonic() >= beat_at:
-                    # A key that was revoked, or lost tenants, gets no more of their changes.
                     scope = (await authenticate()).scope
                     yield ServerSentEvent(comment="alive", id=str(position))
                     beat_at = time.monotonic() + HEARTBEAT_SECONDS
@@ -118,6 +120,8 @@ class Streams:
                     last = await store.last_position(session)
                     rows = await store.published(session, scope, filters, position, last, BATCH)
                 for row in rows:
+                    if stopping.is_set():
+                        return
                     yield ServerSentEvent(view(row).model_dump_json(), event="change", id=str(row.position))
                 if len(rows) == BATCH and rows[-1].position is not None:
                     position = rows[-1].position

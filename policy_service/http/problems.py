@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from policy_service.errors import ErrorItem, Problem, validation_problem
@@ -53,6 +54,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(ClientDisconnect, _client_disconnect)
     app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(OSError, _database_error)
     app.add_exception_handler(Exception, _unexpected)
@@ -86,6 +88,14 @@ def _allowed_methods(request: Request) -> list[str]:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return problem_response(validation_problem(error.errors()))
+
+
+async def _client_disconnect(request: Request, error: Exception) -> Response:
+    logger.warning(
+        "the client closed the connection before its request was complete: %s %s", request.method, request.scope["path"]
+    )
+    # Nobody gets it.
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def _database_error(request: Request, error: Exception) -> Response:

@@ -17,8 +17,8 @@ class Reply(NamedTuple):
     body: bytes
     revision: int | None = None
     """The tenant's revision after the write; None where nothing of a tenant was written."""
-    is_worth_storing: bool = True
-    """Whether a repeated request has to be given this response; False where nothing was written."""
+    changed: bool = True
+    """Whether anything was written."""
 
     def to_response(self) -> Response:
         """The response to send."""

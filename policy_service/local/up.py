@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from alembic.util import CommandError
 
@@ -22,6 +22,7 @@ from policy_service.changes.preconditions import ANYTHING
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
 from policy_service.errors import Problem
+from policy_service.http.logs import printable, printable_lines
 from policy_service.keys import service as keys
 from policy_service.local import embedded
 from policy_service.local.demo.api import TENANT
@@ -32,20 +33,21 @@ from policy_service.tenants import service as tenants
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 30.0
+# Requests have so long when the servers stop; less than a server has in all.
+GRACE_SECONDS = 5
 _POLL_SECONDS = 0.05
 
 
 class Ports(NamedTuple):
-    """Who listens where: four ports in a row."""
+    """Who listens where: three ports in a row."""
 
     service: int
     demo_api: int
     demo_page: int
-    redis: int
 
     @classmethod
     def after(cls, first: int) -> Ports:
-        return cls(first, first + 1, first + 2, first + 3)
+        return cls(first, first + 1, first + 2)
 
 
 def up(first_port: int, data: Path, *, demo: bool) -> None:
@@ -57,20 +59,18 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
     ports = Ports.after(first_port)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals_as_interrupt())
+        # What is made here is for this user alone.
+        os.umask(0o077)
         family = stack.enter_context(_own(data))
         environment = dict(os.environ)
-        needed = [ports.service, *((ports.demo_api, ports.demo_page) if demo else ())]
-        if "CORSPOLICY_REDIS_URL" not in environment:
-            needed.append(ports.redis)
-        _require_free(needed)
+        _require_free([ports.service, *((ports.demo_api, ports.demo_page) if demo else ())])
         if "CORSPOLICY_DATABASE_URL" not in environment:
             print("starting PostgreSQL …", flush=True)
             environment["CORSPOLICY_DATABASE_URL"] = stack.enter_context(embedded.postgres(data / "postgres", family))
         if "CORSPOLICY_REDIS_URL" not in environment:
             print("starting Redis …", flush=True)
-            environment["CORSPOLICY_REDIS_URL"] = stack.enter_context(
-                embedded.redis(data / "redis", ports.redis, family)
-            )
+            environment["CORSPOLICY_REDIS_URL"] = stack.enter_context(embedded.redis(data / "redis", family))
+            _write_secret(data / "redis.url", environment["CORSPOLICY_REDIS_URL"])
         settings = Settings(
             database_url=environment["CORSPOLICY_DATABASE_URL"], redis_url=environment["CORSPOLICY_REDIS_URL"]
         )
@@ -78,9 +78,11 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
             migrate.upgrade(settings.database_url)
             new_key = asyncio.run(_prepare(settings, demo=demo))
         except (*DATABASE_ERRORS, CommandError) as error:
-            raise EmbeddedError(f"the database can't be used: {error}") from error
+            raise EmbeddedError(f"the database can't be used: {printable_lines(str(error))}") from error
         if new_key is not None:
             _write_secret(data / "admin.key", new_key)
+            # For `curl -H @file`: in an argument, every user of the machine would see the key.
+            _write_secret(data / "admin.header", f"Authorization: Bearer {new_key}")
         environment["CORSPOLICY_DEMO_API"] = f"http://localhost:{ports.demo_api}"
         servers = {"the service": ("policy_service.app:create_app", ports.service)}
         if demo:
@@ -88,11 +90,11 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
             servers["the demo page"] = ("policy_service.local.demo.page:create_app", ports.demo_page)
         for name, (application, port) in servers.items():
             command = [sys.executable, "-m", "uvicorn", application, "--factory", "--log-level", "warning"]
-            options = ["--host", HOST, "--port", str(port)]
+            options = ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", str(GRACE_SECONDS)]
             stack.enter_context(embedded.running(name, [*command, *options], family, env=environment))
         _wait_until_open(family, [port for _, port in servers.values()])
         with contextlib.suppress(KeyboardInterrupt):
-            print(_welcome(ports, data, environment, new_key, demo=demo), flush=True)
+            print(_welcome(ports, data, environment, demo=demo), flush=True)
             _watch(family)
         print("\nstopping …", flush=True)
 
@@ -121,24 +123,45 @@ def _write_secret(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _own(data: Path) -> Iterator[Family]:
-    """Hold the data folder for this process and those that it starts; the lock file names them."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "lock").open("a+")
-    except OSError as error:
-        raise EmbeddedError(f"the data folder {data} can't be used: {error}") from error
-    with lock:
+    """Hold the data folder for this process and those that it starts.
+
+    `lock` is locked by this process alone; `processes` also by those that it starts, and it names them.
+    """
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            processes = " ".join((data / "lock").read_text().split())
+            data.mkdir(parents=True, exist_ok=True)
+            lock, processes = (stack.enter_context((data / name).open("a+")) for name in ("lock", "processes"))
+        except OSError as error:
+            raise EmbeddedError(f"the data folder {data} can't be used: {printable_lines(str(error))}") from error
+        if not _try_lock(lock):
             raise EmbeddedError(
-                f"corspolicy, or what is left of one that was killed, runs on {data}: "
-                f"stop it (kill {processes}), or pass another --data-dir and --port"
-            ) from error
+                f"corspolicy runs on {data} already (process {_words(lock)}): "
+                "stop it, or pass another --data-dir and --port"
+            )
         lock.truncate(0)
         print(os.getpid(), file=lock, flush=True)
-        yield Family(lock)
+        deadline = time.monotonic() + 2 * embedded.STOP_TIMEOUT_SECONDS
+        while not _try_lock(processes):
+            # Those of one that was killed are about to end.
+            if time.monotonic() > deadline:
+                left = _words(processes)
+                raise EmbeddedError(f"servers of a killed corspolicy still run on {data}: stop them (kill {left})")
+            time.sleep(_POLL_SECONDS)
+        processes.truncate(0)
+        yield Family(processes)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _words(file: IO[str]) -> str:
+    file.seek(0)
+    return " ".join(file.read().split())
 
 
 @contextlib.contextmanager
@@ -189,20 +212,17 @@ def _require_running(family: Family) -> None:
             raise EmbeddedError(f"{name} ended with code {process.returncode}; its output is {where}")
 
 
-def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str | None, *, demo: bool) -> str:
+def _welcome(ports: Ports, data: Path, environment: dict[str, str], *, demo: bool) -> str:
     service, api = f"http://localhost:{ports.service}", f"http://localhost:{ports.demo_api}"
     page = f"http://localhost:{ports.demo_page}"
-    redis_url = _without_password(environment["CORSPOLICY_REDIS_URL"])
+    header = data / "admin.header"
     lines = ["", "corspolicy is running.", ""]
-    if new_key is not None:
-        lines += [f"  admin key   {new_key}", f"              shown only now, stored in {data / 'admin.key'}", ""]
+    if header.exists():
+        lines += [f"  admin key   in {data / 'admin.key'}   (for curl: -H {shlex.quote(f'@{header}')})"]
     lines += [f"  admin API   {service}   (OpenAPI: {service}/openapi.json)"]
     if demo:
         lines += [f"  demo API    {api}/greeting", f"  demo page   {page}   (open it in a browser)"]
-    lines += [
-        f"  Redis       {redis_url}   (CORSPOLICY_REDIS_URL of your own services)",
-        "",
-    ]
+    lines += [f"  Redis       {_redis(data, environment['CORSPOLICY_REDIS_URL'])}", ""]
     if demo:
         preflight = (
             f"curl -si -X OPTIONS {api}/greeting \\\n    -H 'Origin: {page}' -H 'Access-Control-Request-Method: PUT'"
@@ -215,7 +235,7 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str
             "",
             "  # 2. Allow the page's origin.",
             f"  curl -s -X POST {service}/v1/tenants/{TENANT}/policies/default/origins \\",
-            f'    -H "Authorization: Bearer $(cat {shlex.quote(str(data / "admin.key"))})" \\',
+            f"    -H {shlex.quote(f'@{header}')} \\",
             f'    -d \'{{"pattern": "{page}"}}\'',
             "",
             "  # 3. The same question again: 204.",
@@ -226,6 +246,9 @@ def _welcome(ports: Ports, data: Path, environment: dict[str, str], new_key: str
     return "\n".join(lines)
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+def _redis(data: Path, url: str) -> str:
+    """How other services of this user find Redis; no password."""
+    if "CORSPOLICY_REDIS_URL" in os.environ:
+        return f"{printable(url)}   (as CORSPOLICY_REDIS_URL says)"
+    command = f"export CORSPOLICY_REDIS_URL=$(cat {shlex.quote(str(data / 'redis.url'))})"
+    return f"{command}   (for your own services)"

@@ -89,7 +89,7 @@ async def add_origin(
             index = patterns.index(entry.pattern)
             entry = policy.allow_origins[index] = extended(policy.allow_origins[index], entry)
     view = _entry_view(entry, change.revision, change.warnings)
-    return change.dry_run or Result(view, change.revision, created)
+    return change.dry_run or Result(view, change.revision, created, change.is_made)
 
 
 async def update_origin(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from policy_service.auth.key_watch import KeyWatch
 from policy_service.http.container import part
 from policy_service.http.dependencies import CallerDep
 from policy_service.models import MAX_REVISION
@@ -22,9 +23,10 @@ Wait = Annotated[
 @router.get("/{revision}/propagation", operation_id="get_propagation")
 async def get_propagation(
     propagations: Annotated[Propagations, part(Propagations)],
+    key_watch: Annotated[KeyWatch, part(KeyWatch)],
     caller: CallerDep,
     revision: Annotated[int, Path(ge=1, le=MAX_REVISION)],
     wait: Wait = 0,
 ) -> Propagation:
     """Which of the live processes apply a change: the one whose answer had this revision as its ETag."""
-    return await propagations.read(caller.scope, revision, wait)
+    return await key_watch.while_valid(caller, propagations.read(caller.scope, revision, wait))

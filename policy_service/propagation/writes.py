@@ -15,6 +15,7 @@ from fastapi import Depends, Header, Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from policy_service.auth.key_watch import KeyWatch
 from policy_service.changes.preconditions import etag
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.results import DryRun, Result
@@ -52,6 +53,7 @@ class Write:
     request: ChangeRequest
     sessions: Sessions
     propagations: Propagations
+    key_watch: KeyWatch
     wait: int | None
     """For how many seconds to wait until the change is applied everywhere; None: not at all."""
     once: Once | None = None
@@ -73,7 +75,9 @@ class Write:
 
     async def _waited(self, reply: Reply, revision: int, seconds: int) -> Reply:
         try:
-            propagation = await self.propagations.read(self.request.caller.scope, revision, seconds)
+            caller = self.request.caller
+            waiting = self.propagations.read(caller.scope, revision, seconds)
+            propagation = await self.key_watch.while_valid(caller, waiting)
         except (Problem, *DATABASE_ERRORS):
             # The change is made, and no error of waiting may hide that: a preference may be left unmet.
             return reply
@@ -87,14 +91,14 @@ class Write:
 def _reply(outcome: Result[Any] | DryRun, location: Callable[[Any], str] | None) -> Reply:
     if isinstance(outcome, DryRun):
         headers = {} if outcome.revision is None else {"etag": etag(outcome.revision)}
-        return Reply(HTTPStatus.OK, headers, outcome.model_dump_json().encode(), is_worth_storing=False)
+        return Reply(HTTPStatus.OK, headers, outcome.model_dump_json().encode(), changed=False)
     headers = {"etag": etag(outcome.revision)}
     if outcome.body is None:
         return Reply(HTTPStatus.NO_CONTENT, headers, b"", outcome.revision)
     if location is not None:
         headers["location"] = location(outcome.body)
     status = HTTPStatus.CREATED if outcome.created else HTTPStatus.OK
-    return Reply(status, headers, to_json(outcome.body), outcome.revision)
+    return Reply(status, headers, to_json(outcome.body), outcome.revision, outcome.changed)
 
 
 @answers(headers=("Preference-Applied",))
@@ -102,10 +106,13 @@ async def _write(
     request: ChangeRequestDep,
     sessions: SessionsDep,
     propagations: Annotated[Propagations, part(Propagations)],
+    key_watch: Annotated[KeyWatch, part(KeyWatch)],
     prefer: Annotated[list[str] | None, Header(alias="Prefer", description=_DESCRIPTION)] = None,
 ) -> Write:
     seconds = _wait(prefer or [])
-    return Write(request, sessions, propagations, None if seconds is None else min(seconds, MAX_WAIT_SECONDS))
+    return Write(
+        request, sessions, propagations, key_watch, None if seconds is None else min(seconds, MAX_WAIT_SECONDS)
+    )
 
 
 WriteDep = Annotated[Write, Depends(_write)]

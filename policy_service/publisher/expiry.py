@@ -28,9 +28,16 @@ async def expire_forever(sessions: Sessions, interval: float) -> None:
         try:
             await _expire_all(sessions)
             has_failed = False
-        except DATABASE_ERRORS as error:
+        except Exception as error:
+            # Whatever it is: if it ended this task, nothing would be removed any more, without a word.
             level = logging.DEBUG if has_failed else logging.WARNING
-            logger.log(level, "expired origins are not removed, trying again: %s", type(error).__name__)
+            is_known = isinstance(error, DATABASE_ERRORS)
+            logger.log(
+                level,
+                "expired origins are not removed, trying again: %s",
+                type(error).__name__,
+                exc_info=None if is_known else error,
+            )
             has_failed = True
         await asyncio.sleep(interval)
 

@@ -6,7 +6,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-from policy_service.local import embedded
+from tests import servers
 from tests.conftest import admin_key
 from tests.support import Api, Process, free_port, may_read, running, wait_until
 
@@ -20,7 +20,7 @@ class Line:
         self._stack = stack
         self.redis_port = free_port()
         self.redis_folder = folder
-        redis_url = stack.enter_context(embedded.redis(folder, self.redis_port))
+        redis_url = stack.enter_context(servers.redis_at(folder, self.redis_port))
         self.environment = {
             "CORSPOLICY_DATABASE_URL": database_url,
             "CORSPOLICY_REDIS_URL": redis_url,

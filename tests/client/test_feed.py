@@ -13,7 +13,7 @@ import pytest
 
 from corspolicy import Policies
 from corspolicy.core.decision import decide
-from policy_service.local import embedded
+from tests import servers
 from tests.client.published import Published
 from tests.keys import CHANGES, EPOCH, PROCESS_PREFIX
 from tests.support import free_port
@@ -251,7 +251,7 @@ def test_without_redis_nothing_is_granted_until_it_comes(tmp_path: Path) -> None
         assert not await follower.allows("acme", A)
         status = follower.policies.status()
         assert (status.ready, status.connected, status.age) == (False, False, None)
-        with embedded.redis(tmp_path, port) as url:
+        with servers.redis_at(tmp_path, port) as url:
             published = Published(url)
             published.publish("acme", 1, A)
             published.end_epoch("1")

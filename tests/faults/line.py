@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 
 from policy_service.local import embedded
+from tests import servers
 from tests.client.published import Published
 from tests.conftest import admin_key
 from tests.faults.proxy import Proxy
@@ -68,7 +69,7 @@ class RedisServer:
     def start(self, *, empty: bool = False) -> None:
         if empty:
             shutil.rmtree(self._data)
-        self._stack.enter_context(embedded.redis(self._data, self.port, self._family))
+        self._stack.enter_context(servers.redis_at(self._data, self.port, self._family))
 
     def kill(self) -> None:
         self._family.processes["Redis"].kill()

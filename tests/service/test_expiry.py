@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from policy_service.database import create_engine, create_sessions
+from policy_service.publisher.expiry import expire_forever
 from tests.conftest import admin_key
-from tests.service.helpers import execute, rows
+from tests.service.helpers import driver_url, execute, rows
 from tests.support import Api, Process, running, wait_until
 
 A, B, C = (f"https://{name}.example.com" for name in "abc")
@@ -44,6 +47,41 @@ def _patterns(api: Api, tenant: str, service: str = "default") -> list[str]:
 
 def _soon() -> str:
     return (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+
+
+def test_it_ends_for_no_exception(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [KeyError("a"), RuntimeError("b"), RecursionError("c")]
+    successes = 0
+
+    async def run() -> None:
+        engine = create_engine(driver_url(database_url))
+        sessions = create_sessions(engine)
+        begin = sessions.begin
+
+        def fail_first() -> Any:
+            nonlocal successes
+            if errors:
+                raise errors.pop(0)
+            successes += 1
+            return begin()
+
+        monkeypatch.setattr(sessions, "begin", fail_first)
+        task = asyncio.create_task(expire_forever(sessions, 0.01))
+        async with asyncio.timeout(20):
+            while successes < 2 and not task.done():
+                await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task})
+        await engine.dispose()
+
+    asyncio.run(run())
+    warning = next(record for record in caplog.records if record.name == "policy_service.publisher.expiry")
+    assert warning.levelname == "WARNING"
+    assert warning.getMessage() == "expired origins are not removed, trying again: KeyError"
+    assert warning.exc_info is not None
 
 
 def test_what_has_expired_is_removed_from_every_policy_as_one_change_and_the_rest_stays(api: Api) -> None:

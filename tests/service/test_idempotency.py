@@ -159,9 +159,55 @@ def test_an_answer_counts_for_a_day(service: Process, api: Api) -> None:
     grow_older("23 hours 59 minutes")
     _assert_replayed(api.http.post(path, json=ORIGIN, headers=headers), first)
     grow_older("24 hours")
+    assert api.http.delete(f"{path}/{first.json()['id']}", params=CONFIRM).status_code == 204
     second = api.http.post(path, json=ORIGIN, headers=headers)
-    assert (first.status_code, second.status_code) == (201, 200)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
     _assert_replayed(api.http.post(path, json=ORIGIN, headers=headers), second)
+
+
+def test_the_response_to_what_changed_nothing_is_not_stored(service: Process, api: Api) -> None:
+    database_url = service.environment["CORSPOLICY_DATABASE_URL"]
+    tenant = api.new_tenant()
+    path = f"/v1/tenants/{tenant}/policies/default/origins"
+    entry = api.allow(tenant, ORIGIN["pattern"])
+    before = rows(database_url, "SELECT count(*) FROM stored_responses")
+    requests = [
+        (path, ORIGIN, {}),
+        (path, {"pattern": "https://b.example.com"}, {"dry_run": "true"}),
+        (f"/v1/tenants/{tenant}/restore", {"revision": entry["revision"]}, {}),
+    ]
+    for url, body, parameters in requests:
+        headers = {**_headers(), "If-Match": "*"}
+        for _ in range(2):
+            answer = api.http.post(url, json=body, headers=headers, params=parameters)
+            assert (answer.status_code, "idempotency-replayed" in answer.headers) == (200, False), answer.text
+    assert rows(database_url, "SELECT count(*) FROM stored_responses") == before
+
+
+def test_a_large_response_is_not_stored_and_the_request_not_carried_out_again(service: Process, api: Api) -> None:
+    tenant = api.new_tenant()
+    for count, is_stored in ((100, True), (700, False)):
+        api.put_policy(tenant, {"allow_origins": [f"https://{number}.example.com" for number in range(count)]})
+        revision = api.http.get(f"/v1/tenants/{tenant}/changes").json()["items"][0]["revision"]
+        api.put_policy(tenant, {})
+        headers = {**_headers(), "If-Match": "*"}
+
+        def restore(headers: dict[str, str] = headers, revision: int = revision) -> httpx.Response:
+            return api.http.post(f"/v1/tenants/{tenant}/restore", json={"revision": revision}, headers=headers)
+
+        first = restore()
+        assert (first.status_code, len(first.content) <= 64 * 1024) == (200, is_stored)
+        revisions = _revisions(service, tenant)
+        if is_stored:
+            _assert_replayed(restore(), first)
+        else:
+            again = restore()
+            assert "65536 bytes" in problem(again, 409, "response-not-stored")["detail"]
+            assert again.headers["etag"] == first.headers["etag"]
+        assert _revisions(service, tenant) == revisions
+    sizes = rows(service.environment["CORSPOLICY_DATABASE_URL"], "SELECT max(length(body)) FROM stored_responses")
+    assert sizes[0][0] <= 64 * 1024
 
 
 def test_what_is_kept_is_bounded(database_url: str, redis_url: str) -> None:

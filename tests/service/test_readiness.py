@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from corspolicy.sync.wire import is_reserved
-from policy_service.local import embedded
+from tests import servers
 from tests.conftest import admin_key
 from tests.keys import DOCUMENTS
 from tests.service.helpers import driver_url, problem
@@ -71,7 +71,7 @@ def test_without_redis_it_is_ready_takes_changes_and_publishes_them_when_redis_c
         tenant = api.new_tenant()
         api.allow(tenant, "https://a.example.com")
         assert _readiness(api)["unpublished"] == 3  # The platform's creation is one.
-        with embedded.redis(tmp_path, port):
+        with servers.redis_at(tmp_path, port):
             wait_until(lambda: _is_published(api), "everything is published")
             assert _published(redis_url) == {b"platform", tenant.encode()}
 
@@ -79,7 +79,7 @@ def test_without_redis_it_is_ready_takes_changes_and_publishes_them_when_redis_c
 def test_while_redis_hangs_it_is_ready_and_takes_changes(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     redis_url = f"redis://127.0.0.1:{port}/0"
-    with embedded.redis(tmp_path, port), _service(database_url, redis_url) as api:
+    with servers.redis_at(tmp_path, port), _service(database_url, redis_url) as api:
         wait_until(lambda: _is_published(api), "everything is published")
         with redis.Redis.from_url(redis_url) as client:
             server: Any = client.info("server")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
@@ -14,9 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+import redis
 
-from tests.support import Api, free_port, wait_until
+from tests.keys import DOCUMENTS
+from tests.redises import Server
+from tests.support import ROOT, Api, free_port, wait_until
 from tests.up import COMMAND, NOBODY, PORTS, Up, is_alive
 
 ORIGIN = "https://app.example.com"
@@ -36,12 +39,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def test_says_what_runs_where(demo: Up) -> None:
-    service, api, page, redis = (demo.port + offset for offset in range(4))
+    service, api, page = (demo.port + offset for offset in range(3))
+    folder = str(demo.data).replace("'", "'\"'\"'")
     for line in (
+        f"admin key   in {demo.data}/admin.key   (for curl: -H '@{folder}/admin.header')\n",
         f"admin API   http://localhost:{service} ",
         f"demo API    http://localhost:{api}/greeting\n",
         f"demo page   http://localhost:{page} ",
-        f"Redis       redis://127.0.0.1:{redis}/0 ",
+        f"Redis       export CORSPOLICY_REDIS_URL=$(cat '{folder}/redis.url')   (for your own services)\n",
     ):
         assert line in demo.output
 
@@ -51,34 +56,123 @@ def test_prints_nothing_else(demo: Up) -> None:
     assert demo.output.endswith("Ctrl-C stops everything; the data stays.\n")
 
 
-def test_shows_the_key_once_and_keeps_it_for_its_user_alone(demo: Up) -> None:
-    assert demo.output.count(demo.key) == 1
-    assert stat.S_IMODE((demo.data / "admin.key").stat().st_mode) == 0o600
+def test_stores_secrets_for_its_user_alone_and_prints_none(demo: Up) -> None:
+    assert "cpk_" not in demo.output
+    assert (demo.data / "admin.header").read_text() == f"Authorization: Bearer {demo.key}\n"
+    for path in demo.data.iterdir():
+        if path.is_file():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     with Api(demo.url, demo.key).http as http:
         assert http.get("/v1/tenants/demo").status_code == 200
 
 
-def test_printed_commands_refuse_admit_and_allow(demo: Up) -> None:
+def test_printed_commands_show_a_denied_and_then_an_allowed_preflight(demo: Up) -> None:
     if shutil.which("curl") is None and os.environ.get("CI") != "true":
         pytest.skip("there is no curl")
     page = f"http://localhost:{demo.port + 2}"
     parts = demo.output.split("\n\n")
-    ask, admit, ask_again = (next(part for part in parts if part.startswith(f"  # {number}. ")) for number in (1, 2, 3))
+    ask, allow, ask_again = (next(part for part in parts if part.startswith(f"  # {number}. ")) for number in (1, 2, 3))
 
     assert _shell(ask).startswith("HTTP/1.1 403 ")
 
-    assert json.loads(_shell(admit))["pattern"] == page
+    assert json.loads(_shell(allow))["pattern"] == page
 
     wait_until(lambda: _shell(ask_again).startswith("HTTP/1.1 204 "), "the preflight is answered with 204")
     assert f"access-control-allow-origin: {page}\n" in _shell(ask_again).lower().replace("\r", "")
+
+
+def test_no_process_list_shows_a_secret(demo: Up, redis_url: str, data: Path) -> None:
+    _assert_secret(demo, demo.key)
+    with (
+        Server(data.with_name("redis"), "requirepass not-for-everybody", password="not-for-everybody") as server,
+        Up(data, environment={"CORSPOLICY_REDIS_URL": f"redis://:not-for-everybody@{server.address}/0"}) as up,
+    ):
+        up.wait_until_running()
+        assert f"Redis       redis://:***@{server.address}/0 " in up.output
+        _assert_secret(up, "not-for-everybody")
+        assert "not-for-everybody" not in up.output
+
+
+def _assert_secret(up: Up, secret: str) -> None:
+    commands = [" ".join(process.cmdline()) for process in up.family()]
+    assert any("policy_service.app" in command for command in commands)
+    assert not any(secret in command for command in commands)
+
+
+def test_other_services_of_the_user_reach_redis_and_nobody_else_does(demo: Up) -> None:
+    url = (demo.data / "redis.url").read_text().strip()
+    with redis.Redis.from_url(url) as client:
+        assert client.hexists(DOCUMENTS, "demo")
+        for command in (
+            "CONFIG GET dir",
+            "DEBUG JMAP",
+            "MODULE LIST",
+            "REPLICAOF NO ONE",
+            "SLAVEOF NO ONE",
+            "SHUTDOWN",
+        ):
+            with pytest.raises(redis.ResponseError, match="unknown command"):
+                client.execute_command(command)
+    for process in demo.family():
+        if process.name() in ("redis-server", "postgres"):
+            assert process.net_connections("inet") == []
+    for folder in ("redis", "postgres"):
+        assert stat.S_IMODE((demo.data / folder).stat().st_mode) == 0o700
+    assert (demo.data / "postgres" / "pg_hba.conf").read_text() == "local all all trust\n"
+
+
+@pytest.mark.parametrize("name", ["data", "x" * 100], ids=["sockets among the data", "path too long for a socket"])
+def test_another_user_reaches_neither_server(name: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("not root: can't become another user")
+    with tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True) as folder, Up(Path(folder, name)) as up:
+        up.wait_until_running()
+        opened = [item.laddr for process in up.family() for item in process.net_connections("unix")]
+        sockets = sorted({path for path in opened if path.startswith("/")})
+        assert [path.startswith(folder) for path in sockets] == 2 * [name == "data"]
+        files = [str(path) for path in up.data.iterdir() if path.is_file()]
+        assert _reachable(sockets, files) == [*sockets, *files]
+        assert _reachable(sockets, files, user=NOBODY) == []
+        # PostgreSQL's own user passes through them.
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (up.data, Path(folder))] == [0o711, 0o711]
+        assert up.stop() == 0
+
+
+def _reachable(sockets: list[str], files: list[str], user: int | None = None) -> list[str]:
+    """What of it a user can connect to or read: by default this one."""
+    code = (
+        "import json, socket, sys\n"
+        "sockets, files = json.loads(sys.argv[1])\n"
+        "for path in sockets + files:\n"
+        "    try:\n"
+        "        socket.socket(socket.AF_UNIX).connect(path) if path in sockets else open(path).close()\n"
+        "        print(path)\n"
+        "    except PermissionError:\n"
+        "        pass\n"
+    )
+    arguments = ["/usr/bin/env", "python3", "-I", "-c", code, json.dumps([sockets, files])]
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run(
+        arguments,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        cwd="/",
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
 
 
 def test_the_same_data_twice(demo: Up) -> None:
     same = demo.data.with_name("same")
     same.symlink_to(demo.data)
     with Up(same) as second:
-        assert _failure(second).startswith(
-            f"Error: corspolicy, or what is left of one that was killed, runs on {demo.data}: "
+        assert _failure(second) == (
+            f"Error: corspolicy runs on {demo.data} already (process {demo.process.pid}): "
+            "stop it, or pass another --data-dir and --port"
         )
     assert is_alive(demo.process)
 
@@ -98,7 +192,6 @@ def test_keeps_its_data(data: Path) -> None:
 
     with Up(data, port=up.port) as again:
         again.wait_until_running()
-        assert "cpk_" not in again.output
         with Api(again.url, again.key).http as http:
             answer = http.get("/v1/tenants/acme/policies/default")
         assert [entry["pattern"] for entry in answer.json()["allow_origins"]] == [ORIGIN]
@@ -115,27 +208,57 @@ def test_start_can_be_interrupted_and_made_again(data: Path) -> None:
             assert "Traceback" not in up.output
     with Up(data) as up:
         up.wait_until_running()
-        assert up.key in up.output
+        assert up.key
 
 
-def test_what_a_kill_left_is_named_and_can_be_ended(data: Path) -> None:
+def test_a_kill_leaves_nothing_running_and_the_next_start_works(data: Path) -> None:
     with Up(data) as killed:
         killed.wait_until_running()
+        with Api(killed.url, killed.key).http as http:
+            assert http.post("/v1/tenants", json={"tenant": "acme"}).status_code == 201
         left = killed.kill()
+        assert len(left) > 3
+        # At once: it waits for those that are about to end.
+        with Up(data, port=killed.port) as up:
+            up.wait_until_running()
+            assert not any(map(is_alive, left))
+            with Api(up.url, up.key).http as http:
+                assert http.get("/v1/tenants/acme").status_code == 200
+            left = up.kill()
+            wait_until(lambda: not any(map(is_alive, left)), "all that it started has ended")
+            up.assert_nothing_left()
 
-        # Not on other ports either: two would work on the same files.
-        with Up(data) as refused:
-            command = re.search(r"\((kill [0-9 ]+)\)", _failure(refused))
-        assert command is not None
-        assert all(map(is_alive, left))
-        subprocess.run(shlex.split(command[1]), capture_output=True)  # fails: the first of them is gone already
-        wait_until(lambda: not any(map(is_alive, left)), "what was left has ended")
+
+@pytest.mark.parametrize("moment", ["starting PostgreSQL", "starting Redis"])
+def test_a_kill_while_it_starts_leaves_nothing_running(data: Path, moment: str) -> None:
+    with Up(data) as killed:
+        killed.wait_for(moment)
+        left = killed.kill()
+        wait_until(lambda: not any(map(is_alive, left)), "all that it started has ended")
         killed.assert_nothing_left()
-
-    with Up(data, port=killed.port) as up:
+    with Up(data) as up:
         up.wait_until_running()
 
-        # Nor does it go on when one of its servers ends.
+
+def test_servers_that_outlive_a_killed_one_are_named(data: Path) -> None:
+    """As on systems that do not end them, and where one hangs."""
+    with Up(data) as killed:
+        killed.wait_until_running()
+        hung = next(child for child in killed.process.children() if "redis-server" in child.name())
+        hung.suspend()
+        left = killed.kill()
+        with Up(data) as refused:
+            command = re.search(r" \(kill ([0-9 ]+)\)", _failure(refused))
+        assert command is not None
+        assert {process.pid for process in left} >= set(map(int, command[1].split())) >= {hung.pid}
+        hung.kill()
+    with Up(data) as up:
+        up.wait_until_running()
+
+
+def test_ends_when_one_of_its_servers_does(data: Path) -> None:
+    with Up(data) as up:
+        up.wait_until_running()
         redis = next(child for child in up.process.children() if "redis-server" in child.name())
         redis.kill()
         assert f"Error: Redis ended with code -9; its output is above, or in a log below {data}" in _failure(up)
@@ -147,7 +270,7 @@ def test_embeds_nothing_where_servers_are_given(data: Path, database_url: str, r
     with Up(data, environment=environment) as up:
         up.wait_until_running()
         assert up.output.startswith("\ncorspolicy is running.\n")
-        assert {path.name for path in data.iterdir()} == {"admin.key", "lock"}
+        assert {path.name for path in data.iterdir()} == {"admin.header", "admin.key", "lock", "processes"}
         assert len(up.family()) == 2
         with Api(up.url, up.key).http as http:
             assert http.post("/v1/tenants", json={"tenant": "acme"}).status_code == 201
@@ -199,7 +322,7 @@ def test_broken_database(data: Path, version: str) -> None:
     with Up(data) as up:
         message = _failure(up)
         assert f"Error: PostgreSQL does not start on {folder}; its log is {folder / 'log'}" in message
-        assert "If the data is of no use, remove that folder." in message
+        assert "If you don't need the data, remove that folder." in message
         up.assert_nothing_left()
 
 
@@ -232,6 +355,25 @@ def test_missing_wheel(data: Path, database_url: str, wheel: str, server: str) -
 def test_database_that_can_not_be_used(data: Path, redis_url: str, url: str, message: str) -> None:
     with Up(data, environment={"CORSPOLICY_DATABASE_URL": url, "CORSPOLICY_REDIS_URL": redis_url}) as up:
         assert message in _failure(up)
+
+
+def test_a_killed_test_run_leaves_no_servers(data: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from policy_service.local import embedded;"
+        "from tests import servers, support; data = Path(sys.argv[1]);"
+        "postgres = embedded.postgres(data / 'postgres');"
+        "redis = servers.redis_at(data / 'redis', support.free_port());"
+        "postgres.__enter__(); redis.__enter__(); print('running', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(data)]
+    with psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stdout.readline() == "running\n"
+            started = run.children(recursive=True)
+            assert {"postgres", "redis-server"} <= {process.name() for process in started}
+        finally:
+            run.kill()
+    wait_until(lambda: not any(map(is_alive, started)), "all servers have ended")
 
 
 def _failure(up: Up) -> str:

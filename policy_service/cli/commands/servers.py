@@ -12,7 +12,7 @@ from policy_service.cli.shared.extras import extra
 
 @click.command()
 @click.option("--demo", is_flag=True, help="Also run a demo API, and a page on another origin that calls it.")
-@click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65532), help="First of four ports.")
+@click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65533), help="First of three ports.")
 @click.option(
     "--data-dir",
     default=Path(".corspolicy"),

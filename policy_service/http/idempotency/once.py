@@ -7,7 +7,7 @@ that is stored are committed together, or not at all. So an action can't wait fo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
@@ -26,6 +26,7 @@ from policy_service.models import StoredResponse
 
 HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255
+MAX_STORED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Once:
                 return self._repeat(stored)
             reply = await action(sessions)
             # A rejection is an exception: nothing was changed or stored, and the same request may be tried again.
-            if reply.is_worth_storing:
+            if reply.changed:
                 await self._store(sessions, self.key, reply)
             return reply
 
@@ -66,19 +67,30 @@ class Once:
             detail = f"This {HEADER} was used for another request within the last 24 hours: use a new one."
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
         if stored.body is None:
-            detail = (
-                "This was done when you sent it first. The response showed a key, which is not stored: "
-                "rotate the key that Location names to get another one, or revoke it."
-            )
-            headers = {name: value for name, value in stored.headers.items() if name == "location"}
+            if _shows_a_key(stored.headers):
+                detail = (
+                    "This was done when you sent it first. The response showed a key, which is not stored: "
+                    "rotate the key that Location names to get another one, or revoke it."
+                )
+            else:
+                detail = (
+                    f"This was done when you sent it first. The response was larger than {MAX_STORED_BYTES} bytes, "
+                    "which is not stored: read the tenant; ETag is the revision that this made."
+                )
+            headers = {name: value for name, value in stored.headers.items() if name in ("etag", "location")}
             raise Problem(HTTPStatus.CONFLICT, "response-not-stored", detail, headers=headers)
         return Reply(stored.status, {**stored.headers, "idempotency-replayed": "true"}, stored.body, stored.revision)
 
     async def _store(self, sessions: Sessions, key: str, reply: Reply) -> None:
-        body = None if reply.headers.get("cache-control") == "no-store" else reply.body
+        is_stored = len(reply.body) <= MAX_STORED_BYTES and not _shows_a_key(reply.headers)
+        body = reply.body if is_stored else None
         values = {"status": reply.status, "headers": reply.headers, "body": body, "revision": reply.revision}
         async with sessions.begin() as session:
             await store.put(session, self.actor, key, self.fingerprint, values)
+
+
+def _shows_a_key(headers: Mapping[str, str]) -> bool:
+    return headers.get("cache-control") == "no-store"
 
 
 @answers(400, 409, 422, headers=("Idempotency-Replayed",))
