@@ -270,6 +270,20 @@ def test_a_tenant_callable_that_fails_grants_nothing_and_breaks_nothing(caplog: 
     assert "no tenants today" in caplog.text
 
 
+@pytest.mark.parametrize("named", [b"acme", 7, ("acme",)])
+def test_a_resolver_that_returns_no_text_grants_nothing_with_one_log_line(
+    named: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FastAPI()
+    install(app, service="billing", tenant=lambda scope: named, policies=_policies())
+    with serving(app) as port:
+        answer = _get(port, "/openapi.json")
+    assert answer.status_code == 200
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+    (record,) = [record for record in caplog.records if "tenant resolver" in record.getMessage()]
+    assert record.exc_info is None
+
+
 def test_denied_requests_are_counted_by_reason() -> None:
     policies = _policies()
     app = FastAPI()

@@ -83,7 +83,7 @@ class CORSPolicyMiddleware:
             logger.exception("the tenant of a request could not be resolved; nothing is granted")
             tenant, chain = None, TENANT_UNKNOWN
         if chain is None:
-            chain = await self._policies.chain(self._service, tenant)
+            chain = await self._find_chain(tenant)
         decision = decide(chain, scope["method"], scope["headers"], time())
         if decision.is_denied:
             self._denied[decision.reason] += 1
@@ -113,6 +113,13 @@ class CORSPolicyMiddleware:
             return send(message)
 
         await self._app(scope, receive, send_decided)
+
+    async def _find_chain(self, tenant: object) -> Chain:
+        """The chain of a tenant that is not compiled yet; what is not the name of a tenant is allowed nothing."""
+        if tenant is None or isinstance(tenant, str):
+            return await self._policies.chain(self._service, tenant)
+        logger.error("the tenant resolver returned %r, which is not a text; nothing is granted", tenant)
+        return TENANT_UNKNOWN
 
     def _with_extra_vary(self, headers: Iterable[Line]) -> list[Line]:
         """The decision's headers, with those that chose the tenant in Vary."""
