@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import httpx
 from alembic.util import CommandError
 
 from policy_service import migrate
@@ -33,6 +34,7 @@ from policy_service.tenants import service as tenants
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 30.0
+PUBLISH_TIMEOUT_SECONDS = 10.0
 # Requests have so long when the servers stop; less than a server has in all.
 GRACE_SECONDS = 5
 _POLL_SECONDS = 0.05
@@ -84,15 +86,14 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
             # For `curl -H @file`: in an argument, every user of the machine would see the key.
             _write_secret(data / "admin.header", f"Authorization: Bearer {new_key}")
         environment["CORSPOLICY_DEMO_API"] = f"http://localhost:{ports.demo_api}"
-        servers = {"the service": ("policy_service.app:create_app", ports.service)}
+        _serve({"the service": ("policy_service.app:create_app", ports.service)}, family, environment, stack)
+        _wait_until_published(family, ports.service)
         if demo:
-            servers["the demo API"] = ("policy_service.local.demo.api:create_app", ports.demo_api)
-            servers["the demo page"] = ("policy_service.local.demo.page:create_app", ports.demo_page)
-        for name, (application, port) in servers.items():
-            command = [sys.executable, "-m", "uvicorn", application, "--factory", "--log-level", "warning"]
-            options = ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", str(GRACE_SECONDS)]
-            stack.enter_context(embedded.running(name, [*command, *options], family, env=environment))
-        _wait_until_open(family, [port for _, port in servers.values()])
+            servers = {
+                "the demo API": ("policy_service.local.demo.api:create_app", ports.demo_api),
+                "the demo page": ("policy_service.local.demo.page:create_app", ports.demo_page),
+            }
+            _serve(servers, family, environment, stack)
         with contextlib.suppress(KeyboardInterrupt):
             print(_welcome(ports, data, environment, demo=demo), flush=True)
             _watch(family)
@@ -188,6 +189,29 @@ def _require_free(ports: list[int]) -> None:
     taken = [str(port) for port in ports if not embedded.is_free(port)]
     if taken:
         raise EmbeddedError(f"port {', '.join(taken)} is in use: stop what listens there, or pass another --port")
+
+
+def _serve(
+    servers: dict[str, tuple[str, int]], family: Family, environment: dict[str, str], stack: contextlib.ExitStack
+) -> None:
+    """Start applications, each on its port, and wait until they listen."""
+    for name, (application, port) in servers.items():
+        command = [sys.executable, "-m", "uvicorn", application, "--factory", "--log-level", "warning"]
+        options = ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", str(GRACE_SECONDS)]
+        stack.enter_context(embedded.running(name, [*command, *options], family, env=environment))
+    _wait_until_open(family, [port for _, port in servers.values()])
+
+
+def _wait_until_published(family: Family, port: int) -> None:
+    """Wait until Redis has the policies, unless that takes longer than a healthy start does."""
+    deadline = time.monotonic() + PUBLISH_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        _require_running(family)
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            state = httpx.get(f"http://{HOST}:{port}/readyz", timeout=PUBLISH_TIMEOUT_SECONDS).json()
+            if state["publisher"] == "leading" and state["unpublished"] == 0:
+                return
+        time.sleep(_POLL_SECONDS)
 
 
 def _wait_until_open(family: Family, ports: list[int]) -> None:

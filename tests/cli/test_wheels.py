@@ -127,8 +127,8 @@ def test_an_application_can_not_be_imported_without_starlette(base: Installation
     done = base.run("corspolicy", "import-app", "main:app", "--tenant", "acme", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: Starlette is not installed here: install corspolicy-service beside the application, and run "
-        "`corspolicy import-app` there.\n"
+        "Error: Starlette is not installed here. Install corspolicy-service beside the application's own dependencies, "
+        "in the same environment.\n"
     )
 
 

@@ -113,8 +113,8 @@ SERVICE_MUTANTS = [
     Mutant(
         "a copy of a database is another one",
         STORE,
-        "convert_to(system_identifier || '/' || current_database(), 'UTF8')",
-        "convert_to('', 'UTF8')",
+        "cluster_identifier() || '/' || current_database(), 'UTF8'",
+        "'', 'UTF8'",
         DATABASES + "another_database_publishes_nothing_and_says_so_until_it_takes_over[copy]",
     ),
     Mutant(

@@ -210,7 +210,9 @@ class Feed:
             inside, outside, why = None, None, str(error)
         is_whole = inside is not None and inside == outside
         if self._was_whole and not is_whole:
-            logger.warning("Redis has no whole snapshot, going on with the cached policies: %s", why)
+            # Before the first snapshot, a publisher that starts at the same time is no reason to worry.
+            level = logging.WARNING if self._cache.ready else logging.INFO
+            logger.log(level, "Redis has no complete snapshot, keeping the cached policies: %s", why)
         self._was_whole = is_whole
         return inside if is_whole else None
 
