@@ -27,7 +27,7 @@ from policy_service.tenants import store
 
 _MESSAGES = {
     Reason.NO_ORIGIN: "The request has no Origin header: CORS does not apply, and the service's app responds.",
-    Reason.TENANT_UNKNOWN: "There is no tenant {tenant!r}: nothing is allowed. Check how the service finds the tenant.",
+    Reason.TENANT_UNKNOWN: "Unknown tenant {tenant!r}: nothing is allowed. Check how the service finds the tenant.",
     Reason.ORIGIN_MALFORMED: "{malformed}",
     Reason.ORIGIN_NOT_ALLOWED: "Neither tenant {tenant} nor the platform allows {origin} for service {service}: if "
     "intended, add it to the tenant's policy {policy}.",
@@ -115,7 +115,7 @@ async def _documents(
             )
         then = await history.find(session, scope, slug, decision_request.revision) if is_slug(slug) else None
         if then is None:
-            detail = f"There is no revision {decision_request.revision} of a tenant {slug!r}."
+            detail = f"Tenant {slug!r} has no revision {decision_request.revision}."
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
         platform_then = await history.find_last(session, EVERYTHING, PLATFORM, decision_request.revision)
     return _made_by(then), None if platform_then is None else _made_by(platform_then)

@@ -11,8 +11,8 @@ from corspolicy.core.validation import MAX_NOTE_LENGTH
 READ_ONLY = frozenset(("tenant", "service", "revision", "warnings"))
 PATTERN: dict[str, Any] = {
     "type": "string",
-    "description": "https://app.example.com; https://*.example.com for one or more labels under it; :* for any port; "
-    "* for everybody, anonymously",
+    "description": "https://app.example.com; https://*.example.com for one or more labels under it; "
+    "https://pr-*.example.com for a part of a label; :* for any port; * for any origin, without credentials",
 }
 _ENTRY_FIELDS: dict[str, Any] = {
     "note": {"type": ["string", "null"], "maxLength": MAX_NOTE_LENGTH, "description": "why it is allowed"},

@@ -112,7 +112,7 @@ class Propagations:
         async with self._sessions() as session:
             change = await store.find(session, scope, revision)
         if change is None:
-            detail = f"There is no revision {revision} that this key may see."
+            detail = f"Revision {revision} not found, or not visible to this key."
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
         if wait and self._waiting >= MAX_WAITING:
             raise _unavailable(

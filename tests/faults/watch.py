@@ -74,7 +74,7 @@ class Client:
             return "admitted although it is not, and was not since that was enforced everywhere"
         # A client that has just started may not reach Redis, nor one that holds some tenants for the others.
         if not is_granted and origin in expected.must and self.holds_all and not is_new:
-            return "refused although it has been admitted all the time"
+            return "denied although it has been allowed all the time"
         return None
 
 
