@@ -89,7 +89,7 @@ def test_policies_that_have_not_caught_up_are_still_too_old(redis_url: str) -> N
             published.publish("busy", revision)
         published.publish("acme", 802, B)
         proxy.heal()
-        proxy.slow_down(0.2)
+        proxy.slow_down(0.1)
 
         async def applies_the_last() -> bool:
             assert not await follower.allows("acme", A)

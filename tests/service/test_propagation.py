@@ -122,16 +122,22 @@ def test_waiting_ends_in_time(api: Api, client: redis.Redis) -> None:
     assert [each["id"] for each in answer.json()["propagation"]["pending"]["processes"]] == ["behind"]
 
 
+def _looks(client: redis.Redis) -> int:
+    stats: Any = client.info("commandstats")
+    return int(stats.get("cmdstat_zrevrange", {}).get("calls", 0))
+
+
 def test_a_server_that_is_asked_to_end_does_not_wait_for_those_who_do(
     api: Api, service: Process, client: redis.Redis
 ) -> None:
     revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
     _report(client, "behind", cursor="1-0")
     with ThreadPoolExecutor() as threads, running("policy_service.app:create_app", service.environment) as server:
-        client.config_resetstat()
         path = f"{server.url}/v1/revisions/{revision}/propagation?wait=60"
+        client.config_resetstat()
         waiting = threads.submit(httpx.get, path, headers=api.http.headers, timeout=90)
-        wait_until(lambda: "cmdstat_zrevrange" in client.info("commandstats"), "it looks at the fleet")
+        # Unlike the watch of the fleet, which looks every few seconds, it looks again and again.
+        wait_until(lambda: _looks(client) >= 10, "it looks at the fleet again and again")
         server.stop()
         answer = waiting.result()
     assert (answer.status_code, answer.json()["pending"]["count"]) == (200, 1)

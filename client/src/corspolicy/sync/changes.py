@@ -37,6 +37,9 @@ class Changes:
 
         What comes while a snapshot is being read is applied at once, and goes into the snapshot as well.
         """
+        if not self.is_at_end:
+            # There may be more to read at once; and how long that takes tells how much to ask for next.
+            block = None
         milliseconds = None if block is None else int(block * 1000)
         began_at, page = time.monotonic(), self._pace.page
         answer = await ask(redis.xread({self._keys.changes: self.cursor}, count=page, block=milliseconds))
