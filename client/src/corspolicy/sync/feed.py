@@ -162,10 +162,12 @@ class Feed:
             logger.info("connected to Redis")
 
     async def _step(self, redis: Redis) -> None:
-        if self._needs_snapshot and self._is_its_turn():
-            await self._take_snapshot(redis)
-        if self._reporter.is_due:
+        takes_snapshot = self._needs_snapshot and self._is_its_turn()
+        # That something may be missing is said before the snapshot, which may take long.
+        if self._reporter.is_due or (takes_snapshot and self._reporter.has_news):
             await self._send_report(redis)
+        if takes_snapshot:
+            await self._take_snapshot(redis)
         if self._reporter.has_news:
             block = DEBOUNCE_SECONDS
         else:
