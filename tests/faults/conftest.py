@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.faults.line import Line
+from tests.faults.postgres import Postgres, own_postgres
 from tests.faults.table import RECOVERY, SEED
 
 
@@ -16,6 +17,13 @@ def line(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFacto
     """A line of the module's own; every test heals what it breaks."""
     with ExitStack() as stack:
         yield Line(stack, new_database(), tmp_path_factory.mktemp("line"))
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the module's own, for tests that break or replace it."""
+    with own_postgres() as postgres:
+        yield postgres
 
 
 @pytest.fixture(autouse=True)

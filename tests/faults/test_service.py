@@ -14,19 +14,13 @@ import pytest
 from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH, WRITE
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, run_of
-from tests.faults.postgres import Postgres, own_postgres
+from tests.faults.postgres import Postgres
 from tests.faults.proxy import Way
 from tests.keys import EPOCH
 from tests.support import wait_until
 
 LAST = "https://last.example.com"
 UNPUBLISHED = "SELECT revision FROM changes WHERE published_at IS NULL"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with own_postgres() as postgres:
-        yield postgres
 
 
 @pytest.fixture(scope="module")

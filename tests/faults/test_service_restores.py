@@ -10,18 +10,12 @@ import pytest
 
 from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line
-from tests.faults.postgres import Postgres, own_postgres
+from tests.faults.postgres import Postgres
 from tests.support import wait_until
 
 LATER = "https://later.example.com"
 # How much further than the dump the database was: more than one may take for what is only not marked yet.
 CHANGES = 5
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with own_postgres() as postgres:
-        yield postgres
 
 
 @pytest.fixture(scope="module")

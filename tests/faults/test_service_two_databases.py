@@ -27,12 +27,6 @@ LONG_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with own_postgres() as postgres:
-        yield postgres
-
-
-@pytest.fixture(scope="module")
 def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     with Databases(postgres.url) as databases, ExitStack() as stack:
         yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"))

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 from corspolicy.core.origins import DEFAULT_PORTS
 from policy_service.decisions.pastes.model import FETCH_CALL, PastedRequest
 
-_SAFE_METHODS = ("GET", "HEAD")
-
 
 def missing_origin(request: PastedRequest) -> str | None:
     """The Origin that a browser adds; None where the request has one, or would go without."""
