@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What running takes, and what everything takes.
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
 
 .PHONY: run test check bench bench-rebuild soak mutants lock
 
-run: $(READY)
+run: $(RUNS)
 	$(BIN)/corspolicy up --demo
 
 test: check
@@ -30,13 +32,27 @@ soak: $(READY)
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
 
-# Rewrites constraints.txt with current versions; the only target that needs uv.
-lock:
-	uv pip compile --quiet --upgrade --universal --no-emit-index-url --no-emit-package corspolicy --all-extras \
-		--no-header --no-annotate pyproject.toml client/pyproject.toml --output-file constraints.txt
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-package corspolicy \
+	--no-header --no-annotate
 
-$(READY): pyproject.toml client/pyproject.toml constraints.txt
+# Rewrites the pins with current versions; the only target that needs uv.
+lock:
+	$(COMPILE) --upgrade --all-extras pyproject.toml client/pyproject.toml --output-file constraints.txt
+	$(COMPILE) -c constraints.txt --extra build --extra server pyproject.toml --output-file requirements/server.txt
+	$(COMPILE) -c constraints.txt --extra build --extra embedded pyproject.toml --output-file requirements/embedded.txt
+
+# Only what the files name is installed, and only if its hash is there; our own code is what lies here.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(RUNS): requirements/embedded.txt pyproject.toml client/pyproject.toml | $(BIN)/python
+	$(INSTALL) --require-hashes -r requirements/embedded.txt
+	$(INSTALL) --no-deps --no-build-isolation -e ./client -e .
+	touch $(RUNS)
+
+$(READY): constraints.txt $(RUNS)
+	$(INSTALL) --require-hashes -r constraints.txt
+	touch $(READY)
+
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "corspolicy needs Python 3.11 or later: make PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ./client -e '.[dev]'
-	touch $(READY)
