@@ -97,8 +97,8 @@ def test_what_has_expired_is_removed_from_every_policy_as_one_change_and_the_res
     (change,) = _changes(api, tenant)
     assert (change["actor"], change["subject"], change["reason"]) == ("corspolicy", None, None)
     assert [item["words"] for item in change["difference"]] == [
-        f"billing: {C} no longer allowed",
-        f"{B} no longer allowed",
+        f"billing: {C} removed: expired {end.replace('+00:00', 'Z')}",
+        f"{B} removed: expired {end.replace('+00:00', 'Z')}",
     ]
 
 
