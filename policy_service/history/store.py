@@ -129,12 +129,13 @@ async def compact(session: AsyncSession, tenant: str, time: timedelta, most: int
         .subquery()
     )
     current = select(Tenant.revision).where(Tenant.slug == tenant).scalar_subquery()
+    unpublished = select(Change.revision).where(Change.published_at.is_(None))
     # Literal, so that PostgreSQL sees that its index of deletions will do.
     is_deletion = Change.action == literal_column("'tenant.delete'")
     deleted_at = select(func.max(Change.created_at)).where(Change.tenant == tenant, is_deletion).scalar_subquery()
     surplus = (
         select(documents.c.revision)
-        .where(documents.c.revision.is_distinct_from(current))
+        .where(documents.c.revision.is_distinct_from(current), documents.c.revision.not_in(unpublished))
         .where(
             or_(
                 documents.c.total > most,
@@ -146,7 +147,7 @@ async def compact(session: AsyncSession, tenant: str, time: timedelta, most: int
     )
     done = await session.execute(
         update(Change)
-        .where(Change.revision.in_(surplus), Change.published_at.is_not(None))
+        .where(Change.revision.in_(surplus))
         .values(after=None, compacted_at=func.now())
         .returning(Change.revision)
         .execution_options(synchronize_session=False)
