@@ -20,6 +20,7 @@ from policy_service.fleet.poller import FleetPoller
 from policy_service.health import routes as health
 from policy_service.history import routes as history
 from policy_service.history.compaction import Compaction
+from policy_service.history.store import Kept
 from policy_service.history.stream import Streams
 from policy_service.http.container import Container
 from policy_service.http.dependencies import reject_unknown_parameters
@@ -75,7 +76,7 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     poller = FleetPoller(sessions, redis, settings.keys)
     authenticator = Authenticator(sessions, settings)
     key_watch = KeyWatch(sessions)
-    compaction = Compaction(sessions, timedelta(days=settings.history_days), settings.history_bytes_per_tenant)
+    compaction = Compaction(sessions, Kept(timedelta(days=settings.history_days), settings.history_bytes_per_tenant))
     tasks = [
         asyncio.create_task(publisher.run(), name="publisher"),
         asyncio.create_task(authenticator.run(), name="use of keys"),

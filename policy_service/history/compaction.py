@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import timedelta
 
 from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.history import store
+from policy_service.history.store import Kept
 
 INTERVAL_SECONDS = 1.0
 """How far a tenant that writes as fast as it may gets beyond its bytes: what it writes in this time."""
@@ -25,11 +25,9 @@ logger = logging.getLogger(__name__)
 class Compaction:
     """Looks every second at the tenants that were changed, and every hour at all."""
 
-    def __init__(self, sessions: Sessions, kept: timedelta, kept_bytes: int) -> None:
-        """`kept`: for how long a document stays after another replaced it; `kept_bytes`: how many bytes of a tenant."""
+    def __init__(self, sessions: Sessions, kept: Kept) -> None:
         self._sessions = sessions
         self._kept = kept
-        self._kept_bytes = kept_bytes
         self._position = 0
         self._swept_at: float | None = None
 
@@ -60,7 +58,7 @@ class Compaction:
                 return
             last = await store.last_position(session)
             since, tenant = None if is_sweep else self._position, ""
-            while tenants := await store.compactable(session, since, last, tenant, BATCH):
+            while tenants := await store.compactable(session, self._kept, since, last, tenant, BATCH):
                 for tenant in tenants:
                     await self._compact(tenant)
         self._position = last
@@ -71,4 +69,4 @@ class Compaction:
         count = BATCH
         while count == BATCH:
             async with self._sessions.begin() as session:
-                count = await store.compact(session, tenant, self._kept, self._kept_bytes, BATCH)
+                count = await store.compact(session, tenant, self._kept, BATCH)

@@ -46,7 +46,7 @@ async def _filters(
 async def list_changes_of_tenant(
     sessions: SessionsDep, caller: CallerDep, tenant: str, cursor: Cursor = None, limit: Limit = 100
 ) -> ChangePage:
-    """What was changed in a tenant, the newest first; also in one that is deleted.
+    """What was changed in a tenant, the newest first; also in one that is deleted. A page ends after 4 MiB at most.
 
     For a key to some tenants the history of each starts at its last creation: the slug may have been another's before.
     """

@@ -106,20 +106,35 @@ async def try_lock_compaction(session: AsyncSession) -> bool:
     return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(COMPACTION_LOCK))))
 
 
-async def compactable(session: AsyncSession, since: int | None, last: int, after: str, limit: int) -> Sequence[str]:
-    """The first tenants after that slug with changes of the positions after `since`; or, with None, with documents."""
-    changed: ColumnElement[bool] = Change.document_bytes.is_not(None)
-    if since is not None:
-        changed = and_(Change.position > since, Change.position <= last)
-    query = select(Change.tenant).where(changed, Change.tenant > after).distinct().order_by(Change.tenant)
-    return (await session.execute(query.limit(limit))).scalars().all()
+class Kept(NamedTuple):
+    """What of a tenant's documents stays in the history."""
+
+    time: timedelta
+    """For so long after another has replaced it."""
+    bytes: int
+    """The newest, so many bytes together."""
 
 
-async def compact(session: AsyncSession, tenant: str, time: timedelta, most: int, limit: int) -> int:
-    """Remove the first documents of a tenant that are not to stay, at most `limit`; how many that were.
+async def compactable(
+    session: AsyncSession, kept: Kept, since: int | None, last: int, after: str, limit: int
+) -> Sequence[str]:
+    """The first tenants after that slug that may have documents to remove.
 
-    Those replaced longer than `time` ago, and those older than the newest that have `most` bytes together.
+    Of those with changes of the positions after `since`, up to `last`; of all with None.
     """
+    query = select(Change.tenant).where(Change.document_bytes.is_not(None), Change.tenant > after)
+    if since is not None:
+        changed = select(Change.tenant).where(Change.position > since, Change.position <= last)
+        query = query.where(Change.tenant.in_(changed))
+    # One that exists and has but one document has only its current one.
+    has_former = or_(func.count() > 1, Change.tenant.not_in(select(Tenant.slug)))
+    is_old = and_(func.min(Change.created_at) < func.now() - kept.time, has_former)
+    found = query.group_by(Change.tenant).having(or_(func.sum(Change.document_bytes) > kept.bytes, is_old))
+    return (await session.execute(found.order_by(Change.tenant).limit(limit))).scalars().all()
+
+
+async def compact(session: AsyncSession, tenant: str, kept: Kept, limit: int) -> int:
+    """Remove the first documents of a tenant that are not to stay, at most `limit`; how many that were."""
     newest_first = Change.revision.desc()
     total = func.sum(Change.document_bytes).over(order_by=newest_first)
     replaced_at = func.lag(Change.created_at).over(order_by=newest_first)
@@ -138,8 +153,8 @@ async def compact(session: AsyncSession, tenant: str, time: timedelta, most: int
         .where(documents.c.revision.is_distinct_from(current), documents.c.revision.not_in(unpublished))
         .where(
             or_(
-                documents.c.total > most,
-                func.coalesce(documents.c.replaced_at, deleted_at) < func.now() - time,
+                documents.c.total > kept.bytes,
+                func.coalesce(documents.c.replaced_at, deleted_at) < func.now() - kept.time,
             )
         )
         .order_by(documents.c.revision)

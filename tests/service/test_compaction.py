@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from policy_service.database import Sessions, create_engine, create_sessions
 from policy_service.history.compaction import BATCH, Compaction
-from policy_service.history.store import COMPACTION_LOCK
+from policy_service.history.store import COMPACTION_LOCK, Kept
 from tests import servers
 from tests.conftest import admin_api, service_environment
 from tests.service.helpers import driver_url, execute, problem, rows
@@ -38,7 +38,7 @@ def _make_current(url: str, tenant: str, revision: int) -> None:
 
 
 def _compact(url: str, kept_bytes: int = 10**9, kept: timedelta = YEAR) -> None:
-    _with_sessions(url, lambda sessions: Compaction(sessions, kept, kept_bytes).pass_once())
+    _with_sessions(url, lambda sessions: Compaction(sessions, Kept(kept, kept_bytes)).pass_once())
 
 
 def _with_sessions(url: str, use: Callable[[Sessions], Awaitable[None]]) -> None:
@@ -94,7 +94,7 @@ def test_the_newest_documents_stay_as_many_as_bytes_are_set_and_the_current_and_
 
 def test_after_the_first_pass_only_tenants_that_were_changed_are_looked_at(database_url: str) -> None:
     async def run(sessions: Sessions) -> None:
-        compaction = Compaction(sessions, YEAR, 1500)
+        compaction = Compaction(sessions, Kept(YEAR, 1500))
         for position, (tenant, revision) in enumerate((("a", 101), ("a", 102), ("b", 103), ("b", 104)), start=1):
             await insert(sessions, tenant, revision, None if tenant == "b" else position)
         await compaction.pass_once()
@@ -125,7 +125,7 @@ def test_one_process_at_a_time(database_url: str) -> None:
     _add(database_url, "acme", 102, 900)
 
     async def run(sessions: Sessions) -> None:
-        compaction = Compaction(sessions, YEAR, 10**9)
+        compaction = Compaction(sessions, Kept(YEAR, 10**9))
         async with sessions.begin() as session:
             await session.execute(text(f"SELECT pg_advisory_xact_lock({COMPACTION_LOCK})"))
             await compaction.pass_once()
@@ -149,7 +149,7 @@ def test_it_ends_for_no_exception(
     errors: list[Exception] = [KeyError("a"), RuntimeError("b")]
 
     async def run(sessions: Sessions) -> None:
-        compaction = Compaction(sessions, YEAR, 10**9)
+        compaction = Compaction(sessions, Kept(YEAR, 10**9))
         passed = asyncio.Event()
         pass_once = compaction.pass_once
 
