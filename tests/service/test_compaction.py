@@ -14,6 +14,7 @@ from policy_service.database import Sessions, create_engine, create_sessions
 from policy_service.history.compaction import BATCH, Compaction
 from policy_service.history.store import COMPACTION_LOCK, Kept
 from tests import servers
+from tests.cli.helpers import Cli
 from tests.conftest import admin_api, service_environment
 from tests.service.helpers import driver_url, execute, problem, rows
 from tests.support import Api, Process, running, wait_until
@@ -245,6 +246,16 @@ def test_restoring_what_is_gone_says_why_and_what_is_still_there(api: Api, writt
     assert problem(answer, 410, "revision-compacted")["detail"] == detail
     assert api.http.post("/v1/decisions", json={**request, "revision": oldest}).status_code == 200
     assert api.http.post(f"{path}/restore", json={"revision": oldest}, headers=anything).status_code == 200
+
+
+def test_the_command_line_marks_what_cannot_be_restored_and_says_what_can(api: Api, written: str) -> None:
+    cli = Cli(str(api.http.base_url), api.http.headers["Authorization"].removeprefix("Bearer "))
+    newest, *_, first = cli.ok("history", written, "--limit", "100").split("\n\n")
+    assert "(can't be restored)" not in newest
+    assert first.splitlines()[0].endswith("  (can't be restored)")
+    rejected = cli("restore", written, first.split()[0], "--yes")
+    assert rejected.exit_code == 1
+    assert "is no longer stored" in rejected.stderr
 
 
 def test_a_receipt_of_a_change_whose_documents_are_gone_assumes_the_longest_cached_preflight(
