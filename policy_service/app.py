@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -18,6 +19,8 @@ from policy_service.fleet import routes as fleet
 from policy_service.fleet.poller import FleetPoller
 from policy_service.health import routes as health
 from policy_service.history import routes as history
+from policy_service.history.compaction import Compaction
+from policy_service.history.store import Kept
 from policy_service.history.stream import Streams
 from policy_service.http.container import Container
 from policy_service.http.dependencies import reject_unknown_parameters
@@ -73,6 +76,7 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     poller = FleetPoller(sessions, redis, settings.keys)
     authenticator = Authenticator(sessions, settings)
     key_watch = KeyWatch(sessions)
+    compaction = Compaction(sessions, Kept(timedelta(days=settings.history_days), settings.history_bytes_per_tenant))
     tasks = [
         asyncio.create_task(publisher.run(), name="publisher"),
         asyncio.create_task(authenticator.run(), name="use of keys"),
@@ -80,6 +84,7 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
         asyncio.create_task(poller.watch(), name="watch of the fleet"),
         asyncio.create_task(expire_forever(sessions, settings.expire_every_seconds), name="expiry"),
         asyncio.create_task(clean_forever(sessions), name="cleaning of stored responses"),
+        asyncio.create_task(compaction.run(), name="compaction of the history"),
     ]
     container = Container()
     container.add(Settings, settings)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
 import asyncpg
 from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from corspolicy.sync.connection import connect
 from corspolicy.sync.wire import Keys
+
+T = TypeVar("T")
 
 Session = AsyncSession
 Engine = AsyncEngine
@@ -23,10 +29,18 @@ DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceErro
 
 NOTIFY_CHANNEL = "corspolicy_changes"
 """On which a change that is to be published is told."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""How many bytes of JSON a page holds, if it has more than one item."""
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 UNNAMED_STATEMENTS = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
 """Options of a connection: of asyncpg, and of SQLAlchemy, which keeps prepared statements of its own."""
+
+
+def first_within(most: int, items: Sequence[T], size: Callable[[T], int]) -> Sequence[T]:
+    """The first items that have so many bytes together; at least one, to get ahead."""
+    totals = accumulate(map(size, items))
+    return items[: max(1, sum(total <= most for total in totals))]
 
 
 def create_engine(url: str, *, is_pooled: bool = False) -> AsyncEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, Sequence, Text, func, text
+from sqlalchemy import BigInteger, Computed, DateTime, Index, LargeBinary, Sequence, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -22,6 +22,11 @@ REVISIONS = Sequence("revisions", metadata=Base.metadata)
 TERMS = Sequence("publisher_terms", metadata=Base.metadata)
 
 
+def _bytes_of(column: str) -> Computed:
+    """How many bytes a JSON value has as text: PostgreSQL stores it compressed."""
+    return Computed(f"octet_length({column}::text)", persisted=True)
+
+
 class Tenant(Base):
     """A tenant's current document. It is small and always read and written at once, hence one JSON value."""
 
@@ -32,6 +37,7 @@ class Tenant(Base):
     slug: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    document_bytes: Mapped[int] = mapped_column(_bytes_of("document"))
     next_expiry: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
@@ -48,6 +54,13 @@ class Change(Base):
         Index("changes_by_subject", "subject", "revision"),
         Index("changes_by_time", "created_at"),
         Index("changes_by_position", "position", unique=True),
+        Index(
+            "changes_with_document",
+            "tenant",
+            "revision",
+            postgresql_include=["document_bytes", "created_at"],
+            postgresql_where=text("document_bytes IS NOT NULL"),
+        ),
     )
 
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -59,8 +72,11 @@ class Change(Base):
     # Stored, so that a page of the history need not read two documents for each of its changes.
     difference: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     omitted: Mapped[int] = mapped_column(server_default=text("0"))
-    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    difference_bytes: Mapped[int] = mapped_column(_bytes_of("difference"))
+    # The document before is the one after the tenant's change before. Null for a deletion, and where it was compacted.
     after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    document_bytes: Mapped[int | None] = mapped_column(_bytes_of("after"))
+    compacted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     published_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Given by the publisher, one at a time: unlike revisions, positions become visible in their order.

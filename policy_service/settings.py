@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from corspolicy.core.document import MAX_BYTES
 from corspolicy.sync.connection import connect
 from corspolicy.sync.wire import NAMESPACE, Keys
 
@@ -29,8 +30,12 @@ class Settings(BaseSettings):
     """How many changes Redis keeps for clients that were away; one that missed more takes a new snapshot."""
     max_streams: int = Field(default=100, ge=1)
     """How many event streams one process serves."""
-    expire_every_seconds: float = Field(default=2, gt=0)
-    """How often expired entries are removed, in seconds."""
+    expire_every_seconds: float = Field(default=600, gt=0)
+    """A tenant's expired entries are removed together, at most this often, in seconds. They allow nothing meanwhile."""
+    history_days: int = Field(default=365, ge=1, le=36_500)
+    """For how long the document of a revision can be restored after another has replaced it."""
+    history_bytes_per_tenant: int = Field(default=64 * 1024 * 1024, gt=0)
+    """How many bytes of documents, as JSON, the history of a tenant keeps, the newest first."""
     key_pepper: SecretStr = SecretStr("")
     """Goes into the hash of every key, beside a secret in the database: with it, someone who can write to the
     database still cannot make a key. The same for all replicas and `corspolicy keys`; changing it makes all keys
@@ -42,6 +47,9 @@ class Settings(BaseSettings):
     """How many malformed keys an address may send to one process; a key whose checksum is right is always looked up."""
     max_policies_per_tenant: int = Field(default=100, ge=1)
     max_entries_per_policy: int = Field(default=1000, ge=1)
+    max_document_bytes: int = Field(default=1024 * 1024, ge=1024, le=MAX_BYTES // 2)
+    """How large a tenant's policies may be as JSON, notes included. Published they are smaller, so that clients read
+    what this allows."""
 
     @field_validator("redis_url")
     @classmethod

@@ -33,7 +33,9 @@ class Authenticator:
     def __init__(self, sessions: Sessions, settings: Settings) -> None:
         self._sessions = sessions
         self._pepper = settings.key_pepper
-        self._limits = Limits(settings.max_policies_per_tenant, settings.max_entries_per_policy)
+        self._limits = Limits(
+            settings.max_policies_per_tenant, settings.max_entries_per_policy, settings.max_document_bytes
+        )
         self._requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
         per_minute = settings.failed_authentications_per_minute
         self._malformed = RateLimit(per_minute / 60, per_minute)

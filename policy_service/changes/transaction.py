@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from http import HTTPStatus
+from itertools import accumulate
 
 from corspolicy.core.names import is_slug
 from policy_service.changes import store
@@ -14,14 +14,15 @@ from policy_service.changes.results import DryRun
 from policy_service.database import Session, Sessions
 from policy_service.documents.difference import Difference, compare
 from policy_service.documents.model import StoredDocument
-from policy_service.documents.published import TooLarge, to_envelope
 from policy_service.documents.quotas import check_limits
 from policy_service.documents.removed_origins import confirmation_required, removed_origins
-from policy_service.errors import ErrorItem, Problem, unknown_tenant
+from policy_service.errors import ErrorItem, unknown_tenant
 from policy_service.models import Change as ChangeRecord
 from policy_service.models import Tenant
 
 MAX_DIFFERENCE = 100
+MAX_DIFFERENCE_BYTES = 64 * 1024
+"""What is stored of a difference, for good."""
 
 
 class Change:
@@ -40,7 +41,7 @@ class Change:
         """The tenant's revision: the current one, and after the block the one that was made."""
         self.created_at = row.created_at
         self.difference: Sequence[Difference] = ()
-        """After the block: how the document changed, the first `MAX_DIFFERENCE` items."""
+        """After the block: how the document changed, the first items, as many as are stored."""
         self.omitted = 0
         """After the block: how many more items the difference has."""
         self.dry_run: DryRun | None = None
@@ -90,12 +91,13 @@ async def changing(
 async def _complete(session: Session, request: ChangeRequest, row: Tenant, change: Change) -> None:
     """Check what the block made of the document; write and record it, unless nothing differs or it is a dry run."""
     before, after = change.before, change.after
+    now = datetime.now(UTC)
     if after is not None:
         check_limits(request.caller.limits, before or StoredDocument(), after)
-        _require_publishable(change.tenant, change.revision, after)
-    difference = list(compare(before, after))
-    change.difference, change.omitted = difference[:MAX_DIFFERENCE], len(difference[MAX_DIFFERENCE:])
-    removed = [] if request.confirmed else removed_origins(before, after, datetime.now(UTC))
+    difference = list(compare(before, after, now))
+    change.difference = _first(difference)
+    change.omitted = len(difference) - len(change.difference)
+    removed = [] if request.confirmed else removed_origins(before, after, now)
     if request.dry_run:
         change.dry_run = DryRun(
             tenant=change.tenant,
@@ -126,7 +128,6 @@ async def _write(session: Session, request: ChangeRequest, row: Tenant, change: 
         reason=request.reason,
         difference=[item.model_dump(mode="json") for item in change.difference],
         omitted=change.omitted,
-        before=row.document or None,
     )
     if after is None:
         await session.delete(row)
@@ -137,9 +138,8 @@ async def _write(session: Session, request: ChangeRequest, row: Tenant, change: 
     change.revision, change.is_made = revision, True
 
 
-def _require_publishable(tenant: str, revision: int, document: StoredDocument) -> None:
-    try:
-        to_envelope(tenant, revision, document)
-    except TooLarge as error:
-        detail = f"{error} Nothing was changed: remove policies or origins that are no longer needed."
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "document-too-large", detail) from error
+def _first(difference: Sequence[Difference]) -> list[Difference]:
+    """The first items of a difference, as many as are stored; none if the first is too large."""
+    items = difference[:MAX_DIFFERENCE]
+    sizes = accumulate(len(item.model_dump_json().encode()) for item in items)
+    return [item for item, size in zip(items, sizes, strict=True) if size <= MAX_DIFFERENCE_BYTES]

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
     "",
     operation_id="explain",
     openapi_extra=body_schema(DecisionRequest),
-    responses=problems(404),
+    responses=problems(404, 410),
 )
 async def explain(sessions: SessionsDep, caller: CallerDep, body: JsonBody) -> Explanation:
     """What every service does with a request, why, and with which headers."""

@@ -22,6 +22,7 @@ from policy_service.documents.model import StoredDocument
 from policy_service.documents.published import to_document
 from policy_service.errors import Problem
 from policy_service.history import store as history
+from policy_service.history.service import compacted
 from policy_service.models import Change
 from policy_service.tenants import store
 
@@ -118,6 +119,9 @@ async def _documents(
             detail = f"Tenant {slug!r} has no revision {decision_request.revision}."
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
         platform_then = await history.find_last(session, EVERYTHING, PLATFORM, decision_request.revision)
+    for change, visible in ((then, scope), (platform_then, EVERYTHING)):
+        if change is not None and change.compacted_at is not None:
+            raise await compacted(sessions, visible, change.tenant, change.revision)
     return _made_by(then), None if platform_then is None else _made_by(platform_then)
 
 

@@ -13,8 +13,8 @@ from corspolicy.core.policy import SETTINGS, Flag, Names, Number, Origins, forma
 from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
 
 
-def compare(before: StoredDocument | None, after: StoredDocument | None) -> Iterator[Difference]:
-    """Every difference; None means that the tenant does not exist."""
+def compare(before: StoredDocument | None, after: StoredDocument | None, at: datetime) -> Iterator[Difference]:
+    """Every difference of a change made at that time; None means that the tenant does not exist."""
     if before is None:
         yield Difference(words="tenant created", op="add")
     if after is None:
@@ -24,25 +24,27 @@ def compare(before: StoredDocument | None, after: StoredDocument | None) -> Iter
         words = f"name “{old.name}” → “{new.name}”"
         yield Difference(words=words, op="replace", field="name", before=old.name, after=new.name)
     for service in sorted({*old.policies, *new.policies}):
-        yield from _policy(service, old.policies.get(service), new.policies.get(service))
+        yield from _policy(service, old.policies.get(service), new.policies.get(service), at)
 
 
-def _policy(service: str, before: StoredPolicy | None, after: StoredPolicy | None) -> Iterator[Difference]:
+def _policy(
+    service: str, before: StoredPolicy | None, after: StoredPolicy | None, at: datetime
+) -> Iterator[Difference]:
     if before is None:
         yield Difference(words=f"policy {service} added", op="add", policy=service)
     if after is None:
         yield Difference(words=f"policy {service} removed", op="remove", policy=service)
     prefix = "" if service == DEFAULT else f"{service}: "
-    for item in _settings(before or StoredPolicy(), after or StoredPolicy()):
+    for item in _settings(before or StoredPolicy(), after or StoredPolicy(), at):
         yield item.model_copy(update={"words": prefix + item.words, "policy": service})
 
 
-def _settings(old: StoredPolicy, new: StoredPolicy) -> Iterator[Difference]:
+def _settings(old: StoredPolicy, new: StoredPolicy, at: datetime) -> Iterator[Difference]:
     for field, setting in SETTINGS.items():
         before, after = getattr(old, field), getattr(new, field)
         match setting.kind:
             case Origins():
-                yield from _origins(field, before, after)
+                yield from _origins(field, before, after, at)
             case Names(added, removed):
                 yield from _names(field, before, after, added, removed)
             case Flag(label) if before != after:
@@ -53,12 +55,14 @@ def _settings(old: StoredPolicy, new: StoredPolicy) -> Iterator[Difference]:
                 yield Difference(words=words, op="replace", field=field, before=before, after=after)
 
 
-def _origins(field: str, old: Sequence[Entry], new: Sequence[Entry]) -> Iterator[Difference]:
+def _origins(field: str, old: Sequence[Entry], new: Sequence[Entry], at: datetime) -> Iterator[Difference]:
     befores = {entry.pattern: entry for entry in old}
     afters = {entry.pattern: entry for entry in new}
     for pattern, before in befores.items():
         if pattern not in afters:
-            words = f"{pattern} no longer allowed"
+            # One that had expired was no longer allowed before.
+            expired = f"removed: expired {_time(before.expires_at)}" if before.has_expired(at) else None
+            words = f"{pattern} {expired or 'no longer allowed'}"
             yield Difference(words=words, op="remove", field=field, before=before.model_dump(mode="json"))
     for pattern, after in afters.items():
         if pattern not in befores:

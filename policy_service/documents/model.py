@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from corspolicy.core.policy import SETTINGS, OriginEntry, Policy, PolicySettings
@@ -45,12 +45,23 @@ class StoredPolicy(PolicySettings):
         )
         return Policy(allow_origins=entries, **self.settings())
 
+    def size(self) -> int:
+        """How many bytes it has as JSON."""
+        return len(_POLICY.dump_json(self))
+
+
+_POLICY = TypeAdapter(StoredPolicy)
+
 
 class StoredDocument(BaseModel):
     """A tenant's name and policies at one revision."""
 
     name: str = ""
     policies: dict[str, StoredPolicy] = {}
+
+    def size(self) -> int:
+        """How many bytes it has as JSON: more than as it is published, which has neither notes nor authors."""
+        return len(self.model_dump_json().encode())
 
     def drop_expired(self, now: datetime) -> list[tuple[str, Entry]]:
         """Remove the entries that have expired at `now`; returns them, each with the service of its policy."""

@@ -46,7 +46,7 @@ async def _filters(
 async def list_changes_of_tenant(
     sessions: SessionsDep, caller: CallerDep, tenant: str, cursor: Cursor = None, limit: Limit = 100
 ) -> ChangePage:
-    """What was changed in a tenant, the newest first; also in one that is deleted.
+    """What was changed in a tenant, the newest first; also in one that is deleted. A page ends after 4 MiB at most.
 
     For a key to some tenants the history of each starts at its last creation: the slug may have been another's before.
     """
@@ -55,7 +55,7 @@ async def list_changes_of_tenant(
 
 @router.get("/tenants/{tenant}/changes/{revision}", operation_id="get_change")
 async def get_change(sessions: SessionsDep, caller: CallerDep, tenant: str, revision: Revision) -> RevisionView:
-    """One change, with the documents before and after it."""
+    """One change, with the documents before and after it, as long as they are stored."""
     return await history.read(sessions, caller.scope, tenant, revision)
 
 
@@ -63,12 +63,13 @@ async def get_change(sessions: SessionsDep, caller: CallerDep, tenant: str, revi
     "/tenants/{tenant}/restore",
     operation_id="restore_tenant",
     openapi_extra=body_schema(Restore),
-    **writes(Restored, 412, 428),
+    **writes(Restored, 410, 412, 428),
 )
 async def restore_tenant(write: RepeatableWriteDep, tenant: str, body: JsonBody) -> Response:
     """Make the document of an earlier revision the current one, as a new revision; of a deleted tenant, too.
 
-    Entries that have expired since are left out, with a warning. Restoring a deleted tenant takes an admin key.
+    Entries that have expired since are left out, with a warning. The history says which revisions are `restorable`;
+    others lead to 410. Restoring a deleted tenant takes an admin key.
     """
     wanted = read_model(Restore, body)
     return await write.respond(lambda sessions: history.restore(sessions, tenant, wanted, write.request))

@@ -48,12 +48,16 @@ class ChangeView(BaseModel):
     subject: str | None = Field(description="for whom, as Corspolicy-Subject said")
     action: str = Field(examples=["origin.add"])
     reason: str | None = Field(description="why, as Corspolicy-Reason said")
-    difference: list[Difference] = Field(description="the first 100 items")
+    difference: list[Difference] = Field(description="the first items: up to 100, and 64 KiB")
     omitted: int = Field(description="how many more items there are: read the change itself for all")
+    restorable: bool = Field(description="whether its document is stored; false for a deletion")
 
 
 class RevisionView(ChangeView):
-    """One revision, with the documents before and after it, and the entire difference."""
+    """One revision, with the documents before and after it, and the entire difference, while both are stored."""
 
-    before: StoredDocument | None = Field(description="null where it made the tenant")
-    after: StoredDocument | None = Field(description="null where it deleted the tenant")
+    before: StoredDocument | None = Field(description="null where it made the tenant, or is no longer stored")
+    after: StoredDocument | None = Field(description="null where it deleted the tenant, or is no longer stored")
+    compacted: bool = Field(
+        description="whether one of the documents is no longer stored: `difference` then has the first items only"
+    )

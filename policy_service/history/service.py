@@ -25,13 +25,10 @@ from policy_service.models import MAX_REVISION, Change
 
 async def page(sessions: Sessions, scope: Scope, filters: Filters, cursor: str | None, limit: int) -> ChangePage:
     """Some changes, the newest first."""
-    before = (
-        None if cursor is None else read_number(cursor, "Invalid cursor: pass the next_cursor of a page unchanged.")
-    )
+    below = None if cursor is None else read_number(cursor, "Invalid cursor: pass the next_cursor of a page unchanged.")
     async with sessions() as session:
-        rows = await store.page(session, scope, filters, before, limit + 1)
-    next_cursor = str(rows[limit - 1].revision) if len(rows) > limit else None
-    return ChangePage(items=[view(row) for row in rows[:limit]], next_cursor=next_cursor)
+        rows, read_on = await store.page(session, scope, filters, below, limit)
+    return ChangePage(items=[view(row) for row in rows], next_cursor=None if read_on is None else str(read_on))
 
 
 async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | None, limit: int) -> ChangePage:
@@ -47,11 +44,16 @@ async def page_of(sessions: Sessions, scope: Scope, tenant: str, cursor: str | N
 
 
 async def read(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> RevisionView:
-    """One change, with the documents before and after it. Raises Problem 404."""
+    """One change, with the documents before and after it, as far as they are stored. Raises Problem 404."""
     row = await _find(sessions, scope, tenant, revision)
-    before, after = _document(row.before), _document(row.after)
-    values = {**dict(view(row)), "difference": list(compare(before, after)), "omitted": 0}
-    return RevisionView(**values, before=before, after=after)
+    async with sessions() as session:
+        previous = await store.find_last(session, scope, tenant, revision - 1)
+    before, after = _document(None if previous is None else previous.after), _document(row.after)
+    is_compacted = any(change is not None and change.compacted_at is not None for change in (previous, row))
+    values = dict(view(row))
+    if not is_compacted:
+        values |= {"difference": list(compare(before, after, row.created_at)), "omitted": 0}
+    return RevisionView(**values, before=before, after=after, compacted=is_compacted)
 
 
 async def restore(
@@ -63,6 +65,8 @@ async def restore(
     """
     row = await _find(sessions, request.caller.scope, tenant, wanted.revision)
     document = _document(row.after)
+    if row.compacted_at is not None:
+        raise await compacted(sessions, request.caller.scope, tenant, wanted.revision)
     if document is None:
         detail = "That revision is a deletion: name an earlier one, or delete the tenant."
         errors = [ErrorItem(code="revision_deletion", pointer="/revision", detail=detail)]
@@ -96,7 +100,22 @@ def view(row: Change) -> ChangeView:
         reason=row.reason,
         difference=[Difference.model_validate(item) for item in row.difference],
         omitted=row.omitted,
+        restorable=row.document_bytes is not None,
     )
+
+
+async def compacted(sessions: Sessions, scope: Scope, tenant: str, revision: int) -> Problem:
+    """The problem of a revision whose document is no longer stored."""
+    async with sessions() as session:
+        oldest = await store.oldest_with_document(session, scope, tenant)
+    there = (
+        "No document of this tenant is stored." if oldest is None else f"The oldest one stored is of revision {oldest}."
+    )
+    detail = (
+        f"The document of revision {revision} of tenant {tenant!r} is no longer stored: old ones are removed by age "
+        f"(CORSPOLICY_HISTORY_DAYS) and by size (CORSPOLICY_HISTORY_BYTES_PER_TENANT). {there}"
+    )
+    return Problem(HTTPStatus.GONE, "revision-compacted", detail)
 
 
 def read_number(text: str, detail: str) -> int:

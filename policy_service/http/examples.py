@@ -58,6 +58,7 @@ _CHANGE = {
     "reason": "the new front-end",
     "difference": [_DIFFERENCE],
     "omitted": 0,
+    "restorable": True,
 }
 _REPORTING = {
     "id": "0f8b7c66",
@@ -199,7 +200,7 @@ EXAMPLES: dict[str, Any] = {
     "EntryView": {**_ENTRY, "revision": 42, "warnings": []},
     "KeyView": _KEY,
     "PolicyView": _SHOWN_POLICY,
-    "RevisionView": {**_CHANGE, "before": {**_DOCUMENT, "policies": {}}, "after": _DOCUMENT},
+    "RevisionView": {**_CHANGE, "before": {**_DOCUMENT, "policies": {}}, "after": _DOCUMENT, "compacted": False},
     "TenantView": _TENANT,
     "TenantPage": {"items": [_TENANT], "next_cursor": None},
     "ReplacedTenant": {

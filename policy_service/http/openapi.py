@@ -28,6 +28,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "Conflicts with what exists, removes much without confirmation, or is already in progress",
         header("Location", required=False) | header("Retry-After", required=False),
     ),
+    410: ("Gone", "The document of that revision is no longer stored", {}),
     412: ("PreconditionFailed", "If-Match names another revision than the current one", header("ETag")),
     413: ("ContentTooLarge", "The body is too large", {}),
     422: ("UnprocessableContent", "The request is not valid: see errors", {}),

@@ -125,7 +125,7 @@ class Propagations:
             self._waiting -= 1
         if standing is None:
             raise _unavailable("unknown-propagation", "Redis or PostgreSQL does not answer: try again.")
-        return _answer(scope, revision, change, standing)
+        return _answer(scope, revision, standing, await self._cached_until(revision, change, standing))
 
     async def _wait(self, revision: int, change: Committed, began: float, wait: float) -> _Standing | None:
         standing: _Standing | None = None
@@ -146,6 +146,27 @@ class Propagations:
                     with suppress(RedisError, *DATABASE_ERRORS):
                         return await self._poller.read(revision)
         return None
+
+    async def _cached_until(self, revision: int, change: Committed, standing: _Standing) -> PreflightsCached | None:
+        completed_at = standing.known.completed_at
+        if not standing.is_complete or completed_at is None:
+            return None
+        # Read only now: many may wait, each for a change of large documents.
+        async with self._sessions() as session:
+            documents = await store.documents(session, change.tenant, revision)
+        # What is no longer stored may have removed anything.
+        seconds: int | None = preflights.FIREFOX_SECONDS
+        if documents is not None:
+            before, after = (StoredDocument.model_validate(stored or {}) for stored in documents)
+            seconds = preflights.longest_cached(before, after)
+        if seconds is None:
+            return None
+        completed = _time(completed_at)
+        return PreflightsCached(
+            chromium=completed + timedelta(seconds=min(seconds, preflights.CHROMIUM_SECONDS)),
+            firefox=completed + timedelta(seconds=min(seconds, preflights.FIREFOX_SECONDS)),
+            safari=completed + timedelta(seconds=min(seconds, preflights.SAFARI_SECONDS)),
+        )
 
     def _stand(self, revision: int, tenant: str, snapshot: FleetSnapshot, committed_at: float) -> _Standing:
         known = self._known.setdefault(revision, _Known(committed_at, incomplete_at=committed_at))
@@ -190,7 +211,7 @@ def _rejection(report: ProcessReport, tenant: str) -> str | None:
     return why
 
 
-def _answer(scope: Scope, revision: int, change: Committed, standing: _Standing) -> Propagation:
+def _answer(scope: Scope, revision: int, standing: _Standing, cached_until: PreflightsCached | None) -> Propagation:
     # A key to some tenants learns how many processes there are, and not where they run.
     listed = MAX_LISTED if scope == EVERYTHING else 0
     longest_silent = sorted(standing.pending, key=lambda process: process.at)
@@ -212,7 +233,7 @@ def _answer(scope: Scope, revision: int, change: Committed, standing: _Standing)
             count=len(standing.rejected),
             processes=[RejectingProcess(**_shown(process), why=why) for process, why in standing.rejected[:listed]],
         ),
-        preflights_cached_until=_cached_until(change, standing),
+        preflights_cached_until=cached_until,
     )
 
 
@@ -225,22 +246,6 @@ def _shown(process: LiveProcess) -> dict[str, Any]:
         "services": [] if report is None else report.services,
         "reported_at": _time(process.at),
     }
-
-
-def _cached_until(change: Committed, standing: _Standing) -> PreflightsCached | None:
-    completed_at = standing.known.completed_at
-    if not standing.is_complete or completed_at is None:
-        return None
-    before, after = (StoredDocument.model_validate(stored or {}) for stored in (change.before, change.after))
-    seconds = preflights.longest_cached(before, after)
-    if seconds is None:
-        return None
-    completed = _time(completed_at)
-    return PreflightsCached(
-        chromium=completed + timedelta(seconds=min(seconds, preflights.CHROMIUM_SECONDS)),
-        firefox=completed + timedelta(seconds=min(seconds, preflights.FIREFOX_SECONDS)),
-        safari=completed + timedelta(seconds=min(seconds, preflights.SAFARI_SECONDS)),
-    )
 
 
 def _time(monotonic: float) -> datetime:

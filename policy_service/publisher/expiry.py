@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from policy_service.auth.callers import Caller
 from policy_service.changes.preconditions import ANYTHING
@@ -22,11 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 async def expire_forever(sessions: Sessions, interval: float) -> None:
-    """Remove expired entries, now and every `interval` seconds, until cancelled."""
+    """Remove expired entries, now and every `interval` seconds, until cancelled.
+
+    Of one tenant together, at most this often: each removal writes its document again, in the history and in Redis.
+    """
     has_failed = False
     while True:
         try:
-            await _expire_all(sessions)
+            await _expire_all(sessions, timedelta(seconds=interval))
             has_failed = False
         except Exception as error:
             # Whatever it is: if it ended this task, nothing would be removed any more, without a word.
@@ -42,13 +45,13 @@ async def expire_forever(sessions: Sessions, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-async def _expire_all(sessions: Sessions) -> None:
-    """Remove what has expired by now, unless another process is doing so."""
+async def _expire_all(sessions: Sessions, delay: timedelta) -> None:
+    """Remove what has expired of each tenant with an entry that expired `delay` ago, unless another process does."""
     async with sessions.begin() as session:
         if not await store.try_lock_expiry(session):
             return
         after = ""
-        while due := await store.with_expired(session, after, BATCH):
+        while due := await store.with_expired(session, delay, after, BATCH):
             for tenant, now in due:
                 await _expire(sessions, tenant, now)
             after = due[-1][0]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, func, select, text, tuple_, update
+from sqlalchemy import and_, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from policy_service.auth.callers import Scope
+from policy_service.database import first_within
 from policy_service.models import TERMS, Change, DatabaseIdentity, Publication, Tenant
 
 BATCH = 200
 BATCH_BYTES = 1024 * 1024
-"""As PostgreSQL stores the documents of a batch, compressed; at least one is read."""
+"""Of the documents of a batch, as JSON; at least one is read."""
 # Of a revision that PostgreSQL can still count up from: a sequence is never lifted to what is more.
 MAX_LIFT = 10**12
 
@@ -95,22 +96,19 @@ async def unpublished(connection: AsyncConnection) -> list[Unpublished]:
     Not "those after the last one": a transaction that took its revision early may commit late.
     """
     first = (
-        select(Change.revision, Change.tenant, Change.after)
+        select(Change.revision, Change.document_bytes)
         .where(Change.published_at.is_(None))
         .order_by(Change.revision)
         .limit(BATCH)
     )
-    return [Unpublished(*row) for row in await connection.execute(_bounded(first, "revision", "after"))]
+    revisions = _batch((await connection.execute(first)).all())
+    query = select(Change.revision, Change.tenant, Change.after).where(Change.revision.in_(revisions))
+    return [Unpublished(*row) for row in await connection.execute(query.order_by(Change.revision))]
 
 
-def _bounded(query: Select[Any], key: str, document: str) -> Select[Any]:
-    """The first rows of a query in order of `key`, at least one, whose documents are not more than a batch holds."""
-    rows = query.subquery()
-    size = func.coalesce(func.pg_column_size(rows.c[document]), 0)
-    before = func.sum(size).over(order_by=rows.c[key]) - size
-    sized = select(*rows.c, before.label("before")).subquery()
-    wanted = [column for column in sized.c if column.name != "before"]
-    return select(*wanted).where(sized.c.before < BATCH_BYTES).order_by(sized.c[key])
+def _batch(rows: Sequence[Any]) -> list[Any]:
+    """The keys of the first rows, as many as a batch holds; a row is a key and the bytes of its document."""
+    return [key for key, _ in first_within(BATCH_BYTES, rows, lambda row: row.document_bytes or 0)]
 
 
 async def are_superseded(connection: AsyncConnection, held: Mapping[str, int]) -> bool:
@@ -118,8 +116,9 @@ async def are_superseded(connection: AsyncConnection, held: Mapping[str, int]) -
 
     It does not where revisions were given twice: after a restore, or if the sequence was set back.
     """
+    is_deletion = and_(Change.after.is_(None), Change.compacted_at.is_(None))
     newest = (
-        select(Change.tenant, Change.revision, Change.after.is_(None))
+        select(Change.tenant, Change.revision, is_deletion)
         .where(Change.tenant.in_(held))
         .distinct(Change.tenant)
         .order_by(Change.tenant, Change.revision.desc())
@@ -179,11 +178,16 @@ async def try_lock_expiry(session: AsyncSession) -> bool:
     return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(EXPIRY_LOCK))))
 
 
-async def with_expired(session: AsyncSession, after: str, limit: int) -> Sequence[tuple[str, datetime]]:
-    """The first tenants after that slug with an entry that has expired by now, the transaction's beginning; and now."""
+async def with_expired(
+    session: AsyncSession, delay: timedelta, after: str, limit: int
+) -> Sequence[tuple[str, datetime]]:
+    """The first tenants after that slug with an entry that expired so long ago, each with the transaction's beginning.
+
+    What has expired since is removed with it: of one tenant there is one removal in that time, however many expire.
+    """
     query = (
         select(Tenant.slug, func.now())
-        .where(Tenant.next_expiry <= func.now(), Tenant.slug > after)
+        .where(Tenant.next_expiry <= func.now() - delay, Tenant.slug > after)
         .order_by(Tenant.slug)
         .limit(limit)
     )
@@ -195,10 +199,16 @@ async def documents(
 ) -> Sequence[tuple[str, int, dict[str, object]]]:
     """Slug, revision and document of the first tenants whose slugs follow `after`, as many as a batch holds."""
     first = (
-        select(Tenant.slug, Tenant.revision, Tenant.document)
+        select(Tenant.slug, Tenant.document_bytes)
         .where(Tenant.slug > after, scope.where(Tenant.slug))
         .order_by(Tenant.slug)
         .limit(BATCH)
     )
-    rows = await connection.execute(_bounded(first, "slug", "document"))
-    return [(row.slug, row.revision, row.document) for row in rows]
+    query = select(Tenant.slug, Tenant.revision, Tenant.document).order_by(Tenant.slug)
+    while slugs := _batch((await connection.execute(first)).all()):
+        rows = await connection.execute(query.where(Tenant.slug.in_(slugs)))
+        # All of them may have been deleted meanwhile: that is not the end of the tenants.
+        if found := [(row.slug, row.revision, row.document) for row in rows]:
+            return found
+        first = first.where(Tenant.slug > slugs[-1])
+    return []

@@ -31,7 +31,7 @@ Include = Annotated[Literal["policies"] | None, Query(description="`policies` to
 async def list_tenants(
     sessions: SessionsDep, caller: CallerDep, cursor: Cursor = None, limit: Limit = 100, include: Include = None
 ) -> TenantPage:
-    """All tenants, in pages; with policies included, a page may end before `limit`."""
+    """All tenants, in pages: a page ends before `limit` where the tenants' policies are large (4 MiB as JSON)."""
     return await service.page(sessions, caller.scope, cursor, limit, with_policies=include is not None)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http import HTTPStatus
-from itertools import accumulate
 from typing import Any
 
 from corspolicy.core.document import DEFAULT, PLATFORM
@@ -21,9 +19,6 @@ from policy_service.errors import ErrorItem, Problem, unknown_tenant
 from policy_service.models import Tenant
 from policy_service.tenants import store
 from policy_service.tenants.schemas import ReplacedTenant, TenantPage, TenantView
-
-# Documents may be large, and a page of them is held in memory.
-MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 
 async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> TenantView:
@@ -47,19 +42,8 @@ async def page(
     if cursor is not None and not is_slug(cursor):
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", "Pass next_cursor of a page as it was given.")
     async with sessions() as session:
-        if with_policies:
-            limit = _fitting(await store.sizes(session, scope, cursor, limit))
-        rows = await store.page(session, scope, cursor, limit + 1)
-    return TenantPage(
-        items=[_view(row, with_policies=with_policies) for row in rows[:limit]],
-        next_cursor=rows[limit - 1].slug if len(rows) > limit else None,
-    )
-
-
-def _fitting(sizes: Sequence[int]) -> int:
-    """How many documents make a page: at least one."""
-    totals = accumulate(sizes)
-    return max(1, sum(total <= MAX_PAGE_BYTES for total in totals))
+        rows, next_cursor = await store.page(session, scope, cursor, limit)
+    return TenantPage(items=[_view(row, with_policies=with_policies) for row in rows], next_cursor=next_cursor)
 
 
 async def create(sessions: Sessions, body: Any, request: ChangeRequest) -> Result[TenantView] | DryRun:

@@ -82,6 +82,10 @@ def test_origins_are_added_listed_and_removed_by_pattern_or_id(cli: Cli, tenant:
     listed = {item["pattern"]: item for item in cli.json("origins", "list", tenant)}
     end = datetime.fromisoformat(listed["https://preview.example.com"]["expires_at"])
     assert timedelta(days=2, hours=23) < end - datetime.now(UTC) <= timedelta(days=3)
+    cli.ok("origins", "add", tenant, "https://past.example.com", "--expires", "2001-01-31T12:00:00Z")
+    (past,) = [line for line in cli.ok("origins", "list", tenant).splitlines() if line.startswith("https://past.")]
+    assert "2001-01-31T12:00:00Z (expired)" in past
+    cli.ok("origins", "remove", tenant, "https://past.example.com")
     table = cli.ok("origins", "list", tenant)
     assert "\\x1b[31mred" in table
     assert "\x1b" not in table

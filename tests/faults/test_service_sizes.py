@@ -57,7 +57,7 @@ def _on(url: str, use: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
 
 def test_a_batch_holds_so_many_bytes_and_at_least_one_document(line: Line) -> None:
-    """Random texts, which PostgreSQL can't compress."""
+    """As they are, not as PostgreSQL compresses them."""
     sizes = [400_000, 400_000, 400_000, 2_000_000, 10]
 
     async def insert_and_read(connection: Any) -> list[list[int]]:
@@ -68,13 +68,13 @@ def test_a_batch_holds_so_many_bytes_and_at_least_one_document(line: Line) -> No
             " VALUES (:revision, 'a', 'test', 'test', jsonb_build_object('text', CAST(:text AS text)))"
         )
         for revision, size in enumerate(sizes):
-            await connection.execute(insert, {"revision": revision, "text": secrets.token_urlsafe(size * 3 // 4)})
+            await connection.execute(insert, {"revision": revision, "text": "x" * size})
         while batch := await store.unpublished(connection):
             batches.append([change.revision for change in batch])
             await store.mark_published(connection, batches[-1])
         return batches
 
-    assert _on(line.database_url, insert_and_read) == [[0, 1, 2], [3], [4]]
+    assert _on(line.database_url, insert_and_read) == [[0, 1], [2], [3], [4]]
 
 
 def test_what_is_written_at_once_is_bounded_too() -> None:

@@ -10,6 +10,8 @@ CONNECTION, LEAD, LEADER, SCRIPTS, STORE = (
 FLEET = "policy_service/fleet/store.py"
 PROPAGATION = "policy_service/propagation/service.py"
 DATABASE = "policy_service/database.py"
+HISTORY, STREAM = "policy_service/history/store.py", "policy_service/history/stream.py"
+BYTES, COMPACTION = (f"tests/service/test_{name}.py::test_" for name in ("bytes", "compaction"))
 CONTENTS, DATABASES, POOLED, RECEIPTS, RESTORES = (
     f"{FAULTS}service_{name}.py::test_"
     for name in ("redis_contents", "two_databases", "pgbouncer", "receipts", "restores")
@@ -187,5 +189,55 @@ SERVICE_MUTANTS = [
         "pool_pre_ping=True",
         "pool_pre_ping=False",
         FAULTS + "service.py::test_every_connection_to_postgres_is_ended",
+    ),
+    Mutant(
+        "a tenant's current document is never removed from the history",
+        HISTORY,
+        "documents.c.revision.is_distinct_from(current), ",
+        "",
+        COMPACTION + "the_newest_documents_stay_as_many_as_bytes_are_set_and_the_current_and_the_unpublished_always",
+    ),
+    Mutant(
+        "nor one that is not yet published",
+        HISTORY,
+        ", documents.c.revision.not_in(unpublished)",
+        "",
+        COMPACTION + "the_newest_documents_stay_as_many_as_bytes_are_set_and_the_current_and_the_unpublished_always",
+    ),
+    Mutant(
+        "the age of a document counts from when another replaced it",
+        HISTORY,
+        "func.lag(Change.created_at).over(order_by=newest_first)",
+        "Change.created_at",
+        COMPACTION + "documents_go_when_another_has_replaced_them_for_as_long_as_set",
+    ),
+    Mutant(
+        "a page of the history ends by bytes",
+        HISTORY,
+        "first_within(PAGE_BYTES, found[:limit], _size)",
+        "found[:limit]",
+        BYTES + "a_page_of_the_history_ends_by_bytes_and_the_next_goes_on",
+    ),
+    Mutant(
+        "a stream that nobody reads holds little",
+        STREAM,
+        "BATCH_BYTES = 256 * 1024",
+        "BATCH_BYTES = 2**40",
+        BYTES + "streams_that_nobody_reads_hold_little",
+    ),
+    Mutant(
+        "the publisher reads so many bytes at once, uncompressed",
+        STORE,
+        "first_within(BATCH_BYTES, rows, lambda row: row.document_bytes or 0)",
+        "rows",
+        FAULTS + "service_sizes.py::test_a_batch_holds_so_many_bytes_and_at_least_one_document",
+    ),
+    Mutant(
+        "a tenant's expired entries are removed together",
+        STORE,
+        "Tenant.next_expiry <= func.now() - delay",
+        "Tenant.next_expiry <= func.now()",
+        "tests/service/test_expiry.py::test_of_a_tenant_what_has_expired_is_removed_together_and_not_before_the_first_"
+        "is_old_enough",
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema
@@ -103,7 +104,7 @@ def test_it_is_stored_and_published(name: str) -> None:
 def test_a_change_of_it_is_a_difference_in_words_and_as_data(name: str) -> None:
     document = _document(name)
     for before, after in ((EMPTY, document), (document, EMPTY)):
-        (difference,) = compare(before, after)
+        (difference,) = compare(before, after, datetime.now(UTC))
         assert (difference.policy, difference.field) == ("default", name)
         assert difference.before != difference.after
         assert _words(name) in difference.words

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.helpers import Operation, execute, forged, problem, raw
+from tests.service.helpers import Operation, forged, problem, raw
 from tests.support import Api, Process
 
 LIMIT = 1024 * 1024
@@ -34,20 +34,19 @@ def http(service: Process) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_a_document_that_clients_would_refuse_for_its_size_is_not_written(api: Api, service: Process) -> None:
+def test_a_document_over_its_limit_is_rejected_with_what_is_large(api: Api) -> None:
     tenant = api.new_tenant()
-    nearly = "jsonb_build_array(repeat('x', 16 * 1024 * 1024 - 10000))"
-    path = "'{policies,default,expose_headers}'"
-    execute(
-        service.environment["CORSPOLICY_DATABASE_URL"],
-        f"UPDATE tenants SET document = jsonb_set(document, {path}, {nearly}) WHERE slug = '{tenant}'",
-    )
-    assert api.put_policy(tenant, {"expose_headers": ["x" * 100]}, "small").status_code == 201
+    assert api.put_policy(tenant, {"expose_headers": ["x" * 1_000_000]}).status_code == 200
     before = api.http.get(f"/v1/tenants/{tenant}").json()
-    answer = api.put_policy(tenant, {"expose_headers": ["x" * 10_000]}, "one-more")
-    assert "16777216 is the limit" in problem(answer, 422, "document-too-large")["detail"]
+    entries = [{"pattern": f"https://a{number}.example.com", "note": "ü" * 500} for number in range(50)]
+    answer = api.put_policy(tenant, {"allow_origins": entries}, "noted")
+    found = problem(answer, 422, "document-too-large")
+    assert "at most 1048576 (CORSPOLICY_MAX_DOCUMENT_BYTES)" in found["detail"]
+    assert [item["pointer"] for item in found["errors"]] == ["/policies/default", "/policies/noted"]
+    assert "50 origins, 50000 bytes of notes" in found["errors"][1]["detail"]
     assert api.http.get(f"/v1/tenants/{tenant}").json() == before
     assert api.put_policy(tenant, {}).status_code == 200
+    assert api.put_policy(tenant, {"allow_origins": entries}, "noted").status_code == 201
 
 
 def test_the_wrong_secret_of_a_right_id_and_the_right_one_in_any_case_of_bearer(api: Api, http: httpx.Client) -> None:

@@ -84,6 +84,41 @@ def test_it_ends_for_no_exception(
     assert warning.exc_info is not None
 
 
+def test_of_a_tenant_what_has_expired_is_removed_together_and_not_before_the_first_is_old_enough(
+    database_url: str,
+) -> None:
+    """However many expire, in turn, a document is written again once in that time."""
+    for slug, ages in (("mixed", (7200, 10, -7200)), ("lately", (10, 20))):
+        entries = ", ".join(
+            f"""jsonb_build_object('id', '{age}', 'pattern', 'https://a{age + 9000}.example.com', 'created_by', 'x',
+            'created_at', now(), 'expires_at', now() - interval '{age} seconds')"""
+            for age in ages
+        )
+        policy = f"jsonb_build_object('allow_origins', jsonb_build_array({entries}))"
+        document = f"jsonb_build_object('policies', jsonb_build_object('default', {policy}))"
+        execute(
+            database_url,
+            "INSERT INTO tenants (slug, revision, document, next_expiry) VALUES"
+            f" ('{slug}', nextval('revisions'), {document}, now() - interval '{max(ages)} seconds')",
+        )
+
+    async def run() -> None:
+        engine = create_engine(driver_url(database_url))
+        task = asyncio.create_task(expire_forever(create_sessions(engine), 3600))
+        try:
+            async with asyncio.timeout(20):
+                while not await asyncio.to_thread(rows, database_url, removals):
+                    await asyncio.sleep(0.01)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            await engine.dispose()
+
+    removals = "SELECT tenant, jsonb_array_length(difference) FROM changes WHERE action = 'origin.expire'"
+    asyncio.run(run())
+    assert rows(database_url, removals) == [("mixed", 2)]
+
+
 def test_what_has_expired_is_removed_from_every_policy_as_one_change_and_the_rest_stays(api: Api) -> None:
     tenant = api.new_tenant()
     end = _soon()
@@ -97,8 +132,8 @@ def test_what_has_expired_is_removed_from_every_policy_as_one_change_and_the_res
     (change,) = _changes(api, tenant)
     assert (change["actor"], change["subject"], change["reason"]) == ("corspolicy", None, None)
     assert [item["words"] for item in change["difference"]] == [
-        f"billing: {C} no longer allowed",
-        f"{B} no longer allowed",
+        f"billing: {C} removed: expired {end.replace('+00:00', 'Z')}",
+        f"{B} removed: expired {end.replace('+00:00', 'Z')}",
     ]
 
 

@@ -153,7 +153,10 @@ def test_what_is_over_a_limit_that_was_lowered_can_be_made_less_but_not_more(dat
         with api.http:
             tenant = api.new_tenant()
             assert api.put_policy(tenant, _policy(*(f"https://a{n}.example.com" for n in range(5)))).status_code == 200
-    with running("policy_service.app:create_app", {**environment, "CORSPOLICY_MAX_ENTRIES_PER_POLICY": "2"}) as process:
+            large = api.new_tenant()
+            assert api.put_policy(large, {"expose_headers": ["x" * 2000, "y" * 2000]}).status_code == 200
+    lowered = {"CORSPOLICY_MAX_ENTRIES_PER_POLICY": "2", "CORSPOLICY_MAX_DOCUMENT_BYTES": "1024"}
+    with running("policy_service.app:create_app", {**environment, **lowered}) as process:
         api = Api(process.url, key)
         with api.http:
             path = f"/v1/tenants/{tenant}/policies/default/origins"
@@ -163,3 +166,9 @@ def test_what_is_over_a_limit_that_was_lowered_can_be_made_less_but_not_more(dat
             assert patched.status_code == 200
             api.remove(tenant, first["id"])
             problem(api.http.post(path, json={"pattern": "https://b.example.com"}), 422, "too-many-entries")
+            answer = api.put_policy(large, {"expose_headers": ["x" * 2000, "y" * 2001]})
+            problem(answer, 422, "document-too-large")
+            assert api.put_policy(large, {"expose_headers": ["x" * 2000]}).status_code == 200
+            problem(api.put_policy(large, {"expose_headers": ["x" * 2001]}), 422, "document-too-large")
+            assert api.put_policy(large, {}).status_code == 200
+            problem(api.put_policy(large, {"expose_headers": ["x" * 2000]}), 422, "document-too-large")

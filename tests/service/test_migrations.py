@@ -94,7 +94,7 @@ def test_alembic_works_in_a_checkout(database_url: str) -> None:
 def test_alembic_writes_the_migration_to_what_the_models_say(database_url: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "alembic.ini", tmp_path)
     shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
-    execute(database_url, "ALTER TABLE changes DROP COLUMN difference")
+    execute(database_url, "ALTER TABLE changes DROP COLUMN difference CASCADE")
     done = _alembic(tmp_path, database_url, "revision", "--autogenerate", "-m", "add the difference")
     assert done.returncode == 0, done.stderr
     number = f"{int(HEAD) + 1:04}"
@@ -127,8 +127,8 @@ def test_the_platform_tenant_is_there_and_its_creation_waits_to_be_published(dat
     [(slug, revision, document)] = rows(database_url, "SELECT slug, revision, document FROM tenants")
     assert slug == "platform"
     assert document["policies"] == {"default": EMPTY}
-    changes = rows(database_url, "SELECT revision, tenant, action, before, after, published_at FROM changes")
-    assert changes == [(revision, "platform", "tenant.create", None, document, None)]
+    changes = rows(database_url, "SELECT revision, tenant, action, after, published_at FROM changes")
+    assert changes == [(revision, "platform", "tenant.create", document, None)]
 
 
 def test_an_upgrade_of_a_schema_that_is_up_to_date_keeps_the_data(database_url: str) -> None:
@@ -161,6 +161,31 @@ def test_what_was_stored_before_there_was_a_history_is_taken_into_it(database_ur
     assert [change[1] for change in changes] == [1, 2, None, 3]
     assert changes[0][2] == [{"words": "tenant created", "op": "add"}]
     assert [change[2:] for change in changes[1:]] == [([], 0)] * 3
+
+
+def test_the_document_before_is_that_of_the_change_before_on_the_way_down(database_url: str) -> None:
+    url = driver_url(database_url)
+    values = [
+        (101, "acme", "tenant.create", '\'{"name"\\: "a"}\'', "NULL"),
+        (102, "other", "tenant.create", '\'{"name"\\: "o"}\'', "NULL"),
+        (103, "acme", "tenant.rename", "NULL", "now()"),
+        (104, "acme", "tenant.rename", '\'{"name"\\: "c"}\'', "NULL"),
+        (105, "acme", "tenant.delete", "NULL", "NULL"),
+        (106, "acme", "tenant.create", '\'{"name"\\: "n"}\'', "NULL"),
+    ]
+    for revision, tenant, action, after, compacted_at in values:
+        execute(
+            database_url,
+            "INSERT INTO changes (revision, tenant, actor, action, after, compacted_at)"
+            f" VALUES ({revision}, '{tenant}', 'x', '{action}', {after}, {compacted_at})",
+        )
+    migrate.downgrade(url, "0008")
+    before = "SELECT revision, before ->> 'name' FROM changes WHERE revision > 100 ORDER BY revision"
+    assert rows(database_url, before) == [(101, None), (102, None), (103, "a"), (104, None), (105, "c"), (106, None)]
+    migrate.upgrade(url)
+    # What is not there any more is known not to be a deletion.
+    gone = "SELECT revision FROM changes WHERE compacted_at IS NOT NULL"
+    assert rows(database_url, gone) == [(103,)]
 
 
 def test_replicas_that_migrate_an_empty_database_at_the_same_time_all_succeed(

@@ -29,6 +29,7 @@ from policy_service.cli.shared.propagation import wait_option
 RECONNECT_SECONDS = 2.0
 # Of each change in a list; a single change is shown in full.
 MAX_LISTED = 10
+DELETION = "tenant.delete"
 _TEMPORARY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
 
@@ -123,6 +124,7 @@ def _changes(api: Api, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _text(change: Mapping[str, Any], limit: int | None = MAX_LISTED) -> str:
     by = change["actor"] + (f" for {change['subject']}" if change["subject"] else "")
     heading = f"{change['revision']}  {change['changed_at']}  {change['tenant']}  {change['action']}  by {by}"
+    heading += "" if change["restorable"] or change["action"] == DELETION else "  (can't be restored)"
     why = [f"    why: {change['reason']}"] if change["reason"] else []
     return "\n".join(map(plain, (heading, *why, *_differences(change, limit))))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
 from policy_service.cli.shared import propagation
-from policy_service.cli.shared.api import Api, WriteOptions
+from policy_service.cli.shared.api import Api, WriteOptions, has_expired
 from policy_service.cli.shared.arguments import FROM_NOW, confirm_option, reason_option, service_option, tenant_argument
 from policy_service.cli.shared.output import output_option, show
 from policy_service.cli.shared.propagation import wait_option
@@ -23,11 +24,16 @@ def origins() -> None:
 @service_option
 @output_option
 def list_origins(tenant: str, service: str, output: str) -> None:
-    """List the origins that a policy allows."""
+    """List the origins that a policy allows, and those that have expired and are not yet removed."""
     with Api.from_environment() as api:
         items = list(api.items(_path(tenant, service)))
     columns = ("pattern", "note", "expires at", "created by", "id")
-    show(output, items, columns, lambda item: [item[column.replace(" ", "_")] for column in columns])
+    show(output, items, columns, _cells)
+
+
+def _cells(entry: Mapping[str, Any]) -> Sequence[object]:
+    expires_at = f"{entry['expires_at']} (expired)" if has_expired(entry) else entry["expires_at"]
+    return entry["pattern"], entry["note"], expires_at, entry["created_by"], entry["id"]
 
 
 @origins.command("add")

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
@@ -195,6 +196,12 @@ class Api:
         if code == "confirmation-required":
             message = "Rejected: this removes more than half of a policy's origins. To do it anyway, pass --confirm."
         return Rejected(message, status, code, problem.get("errors", ()))
+
+
+def has_expired(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry that the API shows has expired: it allows nothing, and will be removed."""
+    expires_at = entry["expires_at"]
+    return expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
 
 
 def error_text(error: Mapping[str, Any], place: str | None = None) -> str:
