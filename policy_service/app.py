@@ -11,7 +11,9 @@ from fastapi import Depends, FastAPI
 from redis.asyncio import Redis
 
 from policy_service.auth.authentication import Authenticator
+from policy_service.auth.checks import Checks
 from policy_service.auth.key_watch import KeyWatch
+from policy_service.auth.rate_limits import RateLimit
 from policy_service.database import Engine, Sessions, create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
@@ -71,7 +73,9 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     redis = create_redis(settings.redis_url, settings.keys)
     publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length)
     poller = FleetPoller(sessions, redis, settings.keys)
-    authenticator = Authenticator(sessions, settings)
+    requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
+    authenticator = Authenticator(sessions, settings, requests)
+    checks = Checks(requests, settings.queue_timeout_seconds)
     key_watch = KeyWatch(sessions)
     tasks = [
         asyncio.create_task(publisher.run(), name="publisher"),
@@ -87,6 +91,7 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     container.add(Sessions, sessions)
     container.add(Redis, redis)
     container.add(Authenticator, authenticator)
+    container.add(Checks, checks)
     container.add(KeyWatch, key_watch)
     container.add(Publisher, publisher)
     container.add(Streams, Streams(settings.max_streams, key_watch))
@@ -97,6 +102,7 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     finally:
         for task in tasks:
             task.cancel()
+        checks.close()
         await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):

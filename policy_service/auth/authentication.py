@@ -22,6 +22,7 @@ from policy_service.settings import Settings
 
 USE_INTERVAL = timedelta(minutes=1)
 RETRY_SECONDS = 5.0
+TOO_MANY_REQUESTS = "Too many requests with this key, or too expensive ones."
 _NO_DIGEST = "0" * 64
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,14 @@ logger = logging.getLogger(__name__)
 class Authenticator:
     """Checks keys. `run` it as a task: it notes when keys were last used, away from the requests that use them."""
 
-    def __init__(self, sessions: Sessions, settings: Settings) -> None:
+    def __init__(self, sessions: Sessions, settings: Settings, requests: RateLimit) -> None:
+        """`requests`: the bucket of each key."""
         self._sessions = sessions
         self._pepper = settings.key_pepper
-        self._limits = Limits(settings.max_policies_per_tenant, settings.max_entries_per_policy)
-        self._requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
+        self._limits = Limits(
+            settings.max_policies_per_tenant, settings.max_entries_per_policy, settings.max_names_per_list
+        )
+        self._requests = requests
         per_minute = settings.failed_authentications_per_minute
         self._malformed = RateLimit(per_minute / 60, per_minute)
         self._used: set[str] = set()
@@ -44,8 +48,12 @@ class Authenticator:
         """The caller that sent `text` from `host`. Raises Problem: 401 without a valid key, 429 for too much."""
         if text is None:
             raise _unauthorized("Send `Authorization: Bearer <key>` with a valid API key.")
-        key = await self._find(self._parse(text, _network(host)))
-        _require_token(self._requests, key.id, "Too many requests with this key.")
+        sent = self._parse(text, _network(host))
+        # Before the database is asked. Only who has the key takes tokens: nobody empties another's bucket.
+        _require_token(self._requests, sent.id, TOO_MANY_REQUESTS)
+        key = await self._find(sent)
+        # Again: others of its requests were being looked up meanwhile.
+        _require_token(self._requests, key.id, TOO_MANY_REQUESTS)
         self._requests.take(key.id)
         if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > USE_INTERVAL:
             self._used.add(key.id)

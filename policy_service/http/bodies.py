@@ -13,9 +13,12 @@ from pydantic import BaseModel, ValidationError
 from policy_service.errors import Problem, validation_problem
 from policy_service.http.container import part
 from policy_service.http.declarations import answers
+from policy_service.http.dependencies import CallerDep, ChecksDep
 from policy_service.settings import Settings
 
 MAX_PAGE = 500
+LARGE_BYTES = 16 * 1024
+"""A larger body is parsed in a thread."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,9 +39,13 @@ async def _read_body(request: Request, settings: Annotated[Settings, part(Settin
 Body = Annotated[bytes, Depends(_read_body)]
 
 
-@answers(400)
-async def _read_json(body: Body) -> Any:
+@answers(400, 429, 503)
+async def _read_json(body: Body, caller: CallerDep, checks: ChecksDep) -> Any:
     """The body as JSON values. Raises Problem 400 if it is not JSON."""
+    return await checks.run(caller, _parse, body) if len(body) > LARGE_BYTES else _parse(body)
+
+
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_reject_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from corspolicy.core.validation import json_pointer
 from policy_service.auth.authentication import Authenticator
 from policy_service.auth.callers import Authenticate, Caller
+from policy_service.auth.checks import Checks
 from policy_service.changes.preconditions import Precondition
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions
@@ -33,6 +34,7 @@ _bearer = HTTPBearer(auto_error=False, description="an API key")
 SessionsDep = Annotated[Sessions, part(Sessions)]
 SettingsDep = Annotated[Settings, part(Settings)]
 RedisDep = Annotated[Redis, part(Redis)]
+ChecksDep = Annotated[Checks, part(Checks)]
 
 
 async def _authentication(
@@ -94,6 +96,7 @@ def _unknown(name: str, known: list[str]) -> ErrorItem:
 @answers(403, headers=("ETag",))
 async def _change_request(
     caller: CallerDep,
+    checks: ChecksDep,
     if_match: Annotated[
         str | None, Header(alias="If-Match", description="the ETag that you read, or `*` to overwrite anything")
     ] = None,
@@ -110,7 +113,8 @@ async def _change_request(
         bool, Query(description="make the change even if it removes more than half of a policy's origins")
     ] = False,
 ) -> ChangeRequest:
-    return ChangeRequest(caller, Precondition(if_match), None if reason is None else _reason(reason), dry_run, confirm)
+    why = None if reason is None else _reason(reason)
+    return ChangeRequest(caller, Precondition(if_match), why, dry_run, confirm, checks)
 
 
 def _reason(header: str) -> str:
