@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from policy_service.auth.authentication import Authenticator
 from policy_service.auth.key_watch import KeyWatch
-from policy_service.database import Engine, Sessions, create_engine, create_redis, create_sessions
+from policy_service.auth.shares import Shares
+from policy_service.database import Sessions, create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
 from policy_service.fleet.poller import FleetPoller
@@ -71,7 +72,8 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     redis = create_redis(settings.redis_url, settings.keys)
     publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length)
     poller = FleetPoller(sessions, redis, settings.keys)
-    authenticator = Authenticator(sessions, settings)
+    shares = Shares(settings)
+    authenticator = Authenticator(sessions, settings, shares.lookups)
     key_watch = KeyWatch(sessions)
     tasks = [
         asyncio.create_task(publisher.run(), name="publisher"),
@@ -83,15 +85,15 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     ]
     container = Container()
     container.add(Settings, settings)
-    container.add(Engine, engine)
     container.add(Sessions, sessions)
+    container.add(Shares, shares)
     container.add(Redis, redis)
     container.add(Authenticator, authenticator)
     container.add(KeyWatch, key_watch)
     container.add(Publisher, publisher)
-    container.add(Streams, Streams(settings.max_streams, key_watch))
+    container.add(Streams, Streams(shares.streams, key_watch))
     container.add(FleetPoller, poller)
-    container.add(Propagations, Propagations(sessions, poller))
+    container.add(Propagations, Propagations(shares.waits, poller))
     try:
         yield container
     finally:
