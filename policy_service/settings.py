@@ -29,6 +29,24 @@ class Settings(BaseSettings):
     """How many changes Redis keeps for clients that were away; one that missed more takes a new snapshot."""
     max_streams: int = Field(default=100, ge=1)
     """How many event streams one process serves."""
+    max_waits: int = Field(default=200, ge=1)
+    """How many requests of one process wait at a time until a change is applied; of one key, a quarter."""
+    max_requests_per_key: int = Field(default=100, ge=1)
+    """How many requests of a key one process works on at a time, streams and waits among them."""
+    max_database_connections_per_key: int = Field(default=3, ge=1)
+    """How many database connections requests of a key use at a time in one process; more wait."""
+    queue_timeout_seconds: float = Field(default=10, gt=0)
+    """How long a request waits for those before it, of its key or of the same tenant."""
+    max_connections: int = Field(default=1000, ge=1)
+    """How many clients may be connected to one process; then, whoever has kept it waiting longest is dropped."""
+    head_timeout_seconds: float = Field(default=10, gt=0)
+    """How long a client may take to send a request's head."""
+    body_timeout_seconds: float = Field(default=30, gt=0)
+    """How long a client may take to send a request's body."""
+    response_timeout_seconds: float = Field(default=60, gt=0)
+    """How long a client may take to read what was sent to it."""
+    keep_alive_seconds: int = Field(default=75, gt=0)
+    """How long a connection stays open between two requests; more than a proxy keeps it."""
     expire_every_seconds: float = Field(default=2, gt=0)
     """How often expired entries are removed, in seconds."""
     key_pepper: SecretStr = SecretStr("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from http import HTTPStatus
@@ -23,10 +24,20 @@ LARGE_BYTES = 16 * 1024
 Model = TypeVar("Model", bound=BaseModel)
 
 
-@answers(413)
+@answers(408, 413)
 async def _read_body(request: Request, settings: Annotated[Settings, part(Settings)]) -> bytes:
-    """Raises Problem 413 if the body is too large."""
-    limit = settings.max_body_bytes
+    """Raises Problem: 413 if the body is too large, 408 if it takes too long."""
+    seconds = settings.body_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, settings.max_body_bytes)
+    except TimeoutError as error:
+        detail = f"The body did not arrive within {seconds:g} s (CORSPOLICY_BODY_TIMEOUT_SECONDS): send it again."
+        headers = {"Connection": "close"}
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-timeout", detail, headers=headers) from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
