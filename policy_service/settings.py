@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     """How many malformed keys an address may send to one process; a key whose checksum is right is always looked up."""
     max_policies_per_tenant: int = Field(default=100, ge=1)
     max_entries_per_policy: int = Field(default=1000, ge=1)
-    max_names_per_list: int = Field(default=500, ge=1)
+    max_names_per_list: int = Field(default=1000, ge=1)
     """How many names allow_methods, allow_headers and expose_headers may each have."""
 
     @field_validator("redis_url")
