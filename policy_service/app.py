@@ -12,8 +12,11 @@ from fastapi import Depends, FastAPI
 from redis.asyncio import Redis
 
 from policy_service.auth.authentication import Authenticator
+from policy_service.auth.checks import Checks
 from policy_service.auth.key_watch import KeyWatch
-from policy_service.database import Engine, Sessions, create_engine, create_redis, create_sessions
+from policy_service.auth.rate_limits import RateLimit
+from policy_service.auth.shares import Shares
+from policy_service.database import Sessions, create_engine, create_redis, create_sessions
 from policy_service.decisions import routes as decisions
 from policy_service.fleet import routes as fleet
 from policy_service.fleet.poller import FleetPoller
@@ -74,7 +77,10 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     redis = create_redis(settings.redis_url, settings.keys)
     publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length)
     poller = FleetPoller(sessions, redis, settings.keys)
-    authenticator = Authenticator(sessions, settings)
+    requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
+    shares = Shares(settings)
+    authenticator = Authenticator(sessions, settings, requests, shares.lookups)
+    checks = Checks(requests, settings.queue_timeout_seconds)
     key_watch = KeyWatch(sessions)
     compaction = Compaction(sessions, Kept(timedelta(days=settings.history_days), settings.history_bytes_per_tenant))
     tasks = [
@@ -88,20 +94,22 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     ]
     container = Container()
     container.add(Settings, settings)
-    container.add(Engine, engine)
     container.add(Sessions, sessions)
+    container.add(Shares, shares)
     container.add(Redis, redis)
     container.add(Authenticator, authenticator)
+    container.add(Checks, checks)
     container.add(KeyWatch, key_watch)
     container.add(Publisher, publisher)
-    container.add(Streams, Streams(settings.max_streams, key_watch))
+    container.add(Streams, Streams(shares.streams, key_watch))
     container.add(FleetPoller, poller)
-    container.add(Propagations, Propagations(sessions, poller))
+    container.add(Propagations, Propagations(shares.waits, poller))
     try:
         yield container
     finally:
         for task in tasks:
             task.cancel()
+        checks.close()
         await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):

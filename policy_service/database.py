@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 from redis.asyncio import Redis
@@ -17,11 +18,41 @@ from corspolicy.sync.wire import Keys
 T = TypeVar("T")
 
 Session = AsyncSession
-Engine = AsyncEngine
 
 
-class Sessions(async_sessionmaker[Session]):
-    """Makes sessions; `begin()` gives one in a transaction."""
+Place = Callable[[], AbstractAsyncContextManager[None]]
+"""What a session waits for before it takes a connection."""
+
+
+class Sessions:
+    """Makes sessions; `begin()` gives one in a transaction. Each has a place of its own until it ends."""
+
+    def __init__(self, bind: AsyncEngine | AsyncConnection, place: Place = nullcontext, **options: Any) -> None:
+        self._bind = bind
+        self._place = place
+        self._make = async_sessionmaker(bind, expire_on_commit=False, **options)
+
+    def within(self, place: Place) -> Sessions:
+        """The same, where each session takes such a place first. Raises what `place` raises."""
+        return Sessions(self._bind, place)
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Session]:
+        async with self._place(), self._make() as session:
+            yield session
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Session]:
+        """A session whose transaction is committed at the end of the block, unless that raises."""
+        async with self._place(), self._make.begin() as session:
+            yield session
+
+    @asynccontextmanager
+    async def as_one(self) -> AsyncIterator[Sessions]:
+        """Sessions whose transactions are parts of a single one, on one connection, and end with it."""
+        async with self._place(), self._bind.begin() as connection:
+            assert isinstance(connection, AsyncConnection)
+            yield Sessions(connection, join_transaction_mode="create_savepoint")
 
 
 # What PostgreSQL and the way to it may raise, through SQLAlchemy and where its driver is used directly.
@@ -33,6 +64,10 @@ PAGE_BYTES = 4 * 1024 * 1024
 """How many bytes of JSON a page holds, if it has more than one item."""
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
+POOL_SIZE = 5
+"""How many connections a process keeps open."""
+MAX_CONNECTIONS = 15
+"""How many it has at most, apart from the publisher's."""
 UNNAMED_STATEMENTS = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
 """Options of a connection: of asyncpg, and of SQLAlchemy, which keeps prepared statements of its own."""
 
@@ -52,17 +87,19 @@ def create_engine(url: str, *, is_pooled: bool = False) -> AsyncEngine:
     arguments = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
     if is_pooled:
         arguments |= UNNAMED_STATEMENTS
-    return create_async_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=CONNECT_TIMEOUT_SECONDS)
+    return create_async_engine(
+        url,
+        connect_args=arguments,
+        pool_pre_ping=True,
+        pool_size=POOL_SIZE,
+        max_overflow=MAX_CONNECTIONS - POOL_SIZE,
+        pool_timeout=CONNECT_TIMEOUT_SECONDS,
+    )
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
     """Sessions whose objects stay readable after the commit."""
-    return Sessions(engine, expire_on_commit=False)
-
-
-def sessions_within(connection: AsyncConnection) -> Sessions:
-    """Sessions whose transactions are parts of the one that is open on a connection, and end with it."""
-    return Sessions(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+    return Sessions(engine)
 
 
 def create_redis(url: str, keys: Keys | None = None) -> Redis:

@@ -30,6 +30,24 @@ class Settings(BaseSettings):
     """How many changes Redis keeps for clients that were away; one that missed more takes a new snapshot."""
     max_streams: int = Field(default=100, ge=1)
     """How many event streams one process serves."""
+    max_waits: int = Field(default=200, ge=1)
+    """How many requests of one process wait at a time until a change is applied; of one key, a quarter."""
+    max_requests_per_key: int = Field(default=100, ge=1)
+    """How many requests of a key one process works on at a time, streams and waits among them."""
+    max_database_connections_per_key: int = Field(default=3, ge=1)
+    """How many database connections requests of a key use at a time in one process; more wait."""
+    queue_timeout_seconds: float = Field(default=10, gt=0)
+    """How long a request waits for those before it, of its key or of the same tenant."""
+    max_connections: int = Field(default=1000, ge=1)
+    """How many clients may be connected to one process; then, whoever has kept it waiting longest is dropped."""
+    head_timeout_seconds: float = Field(default=10, gt=0)
+    """How long a client may take to send a request's head."""
+    body_timeout_seconds: float = Field(default=30, gt=0)
+    """How long a client may take to send a request's body."""
+    response_timeout_seconds: float = Field(default=60, gt=0)
+    """How long a client may take to read what was sent to it."""
+    keep_alive_seconds: int = Field(default=75, gt=0)
+    """How long a connection stays open between two requests; more than a proxy keeps it."""
     expire_every_seconds: float = Field(default=600, gt=0)
     """A tenant's expired entries are removed together, at most this often, in seconds. They allow nothing meanwhile."""
     history_days: int = Field(default=365, ge=1, le=36_500)
@@ -50,6 +68,8 @@ class Settings(BaseSettings):
     max_document_bytes: int = Field(default=1024 * 1024, ge=1024, le=MAX_BYTES // 2)
     """How large a tenant's policies may be as JSON, notes included. Published they are smaller, so that clients read
     what this allows."""
+    max_names_per_list: int = Field(default=1000, ge=1)
+    """How many names allow_methods, allow_headers and expose_headers may each have."""
 
     @field_validator("redis_url")
     @classmethod

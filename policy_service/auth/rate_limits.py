@@ -21,9 +21,9 @@ class RateLimit:
         """Seconds until there is a token; 0 if there is one."""
         return max(0.0, (1 - self._tokens(name)) / self._per_second)
 
-    def take(self, name: str) -> None:
-        """Take a token."""
-        self._buckets[name] = (self._tokens(name) - 1, time.monotonic())
+    def take(self, name: str, tokens: float = 1) -> None:
+        """Take tokens, also more than there are: what was lent has to come back before there is one again."""
+        self._buckets[name] = (self._tokens(name) - tokens, time.monotonic())
         self._buckets.move_to_end(name)
         if len(self._buckets) > MAX_NAMES:
             self._buckets.popitem(last=False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import accumulate
+from typing import Any
 
 from corspolicy.core.names import is_slug
 from policy_service.changes import store
@@ -83,7 +84,7 @@ async def changing(
             revision = await store.last_revision(session, scope, tenant) or 0
         if row is None:
             raise unknown_tenant(tenant)
-        change = Change(row, revision, action)
+        change = await request.check(_entries(row.document), Change, row, revision, action)
         yield change
         await _complete(session, request, row, change)
 
@@ -91,13 +92,8 @@ async def changing(
 async def _complete(session: Session, request: ChangeRequest, row: Tenant, change: Change) -> None:
     """Check what the block made of the document; write and record it, unless nothing differs or it is a dry run."""
     before, after = change.before, change.after
-    now = datetime.now(UTC)
-    if after is not None:
-        check_limits(request.caller.limits, before or StoredDocument(), after)
-    difference = list(compare(before, after, now))
-    change.difference = _first(difference)
-    change.omitted = len(difference) - len(change.difference)
-    removed = [] if request.confirmed else removed_origins(before, after, now)
+    size = sum(len(policy.allow_origins) for each in (before, after) if each for policy in each.policies.values())
+    removed = await request.check(size, _compare, request, change)
     if request.dry_run:
         change.dry_run = DryRun(
             tenant=change.tenant,
@@ -114,6 +110,23 @@ async def _complete(session: Session, request: ChangeRequest, row: Tenant, chang
         if removed:
             raise confirmation_required(removed)
         await _write(session, request, row, change)
+
+
+def _compare(request: ChangeRequest, change: Change) -> list[ErrorItem]:
+    """Check the limits and find the difference; returns what has to be confirmed. Raises Problem 422."""
+    before, after = change.before, change.after
+    now = datetime.now(UTC)
+    if after is not None:
+        check_limits(request.caller.limits, before or StoredDocument(), after)
+    difference = list(compare(before, after, now))
+    change.difference = _first(difference)
+    change.omitted = len(difference) - len(change.difference)
+    return [] if request.confirmed else removed_origins(before, after, now)
+
+
+def _entries(document: Mapping[str, Any] | None) -> int:
+    policies = (document or {}).get("policies", {})
+    return sum(len(policy["allow_origins"]) for policy in policies.values())
 
 
 async def _write(session: Session, request: ChangeRequest, row: Tenant, change: Change) -> None:

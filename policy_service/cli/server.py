@@ -20,6 +20,7 @@ from policy_service import migrate
 from policy_service.auth.callers import Caller
 from policy_service.database import DATABASE_ERRORS, create_engine, create_redis, create_sessions
 from policy_service.errors import Problem, message_of
+from policy_service.http.connections import PROTOCOL
 from policy_service.http.logs import printable, printable_lines
 from policy_service.keys import service as keys
 from policy_service.keys.schemas import NewKey
@@ -44,7 +45,7 @@ def run_everything(port: int, data_dir: Path, *, demo: bool) -> None:
 def serve(host: str, port: int) -> None:
     """Run the service. Raises click.ClickException where its settings are invalid."""
     _settings()
-    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port)
+    uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port, http=PROTOCOL)
 
 
 def upgrade_database() -> None:

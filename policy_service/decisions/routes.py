@@ -10,7 +10,7 @@ from policy_service.decisions.schemas import DecisionRequest, Explanation
 from policy_service.errors import validation_problem
 from policy_service.http.bodies import JsonBody
 from policy_service.http.declarations import problems
-from policy_service.http.dependencies import CallerDep, SessionsDep
+from policy_service.http.dependencies import CallerDep, ChecksDep, SessionsDep
 from policy_service.http.openapi import body_schema
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
@@ -22,10 +22,10 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
     openapi_extra=body_schema(DecisionRequest),
     responses=problems(404, 410),
 )
-async def explain(sessions: SessionsDep, caller: CallerDep, body: JsonBody) -> Explanation:
+async def explain(sessions: SessionsDep, caller: CallerDep, checks: ChecksDep, body: JsonBody) -> Explanation:
     """What every service does with a request, why, and with which headers."""
     try:
         decision_request = DecisionRequest.model_validate(body)
     except ValidationError as error:
         raise validation_problem(error.errors()) from error
-    return await service.explain(sessions, caller.scope, decision_request)
+    return await service.explain(sessions, caller, checks, decision_request)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
-from corspolicy.core.decision import Chain, Decision, Reason, compile_chain, finer_reason
+from corspolicy.core.decision import Decision, Reason, compile_chain, finer_reason
 from corspolicy.core.document import PLATFORM, Document
 from corspolicy.core.names import is_slug
 from corspolicy.core.request import MAX_REQUEST_HEADERS_BYTES
-from policy_service.auth.callers import EVERYTHING, Scope
+from policy_service.auth.callers import EVERYTHING, Caller, Scope
+from policy_service.auth.checks import Checks
 from policy_service.database import Sessions
 from policy_service.decisions.inputs import DecisionContext, DecisionInput, text_of
 from policy_service.decisions.near_misses import malformed, nearest
@@ -42,26 +42,45 @@ _MESSAGES = {
 _ADD_ORIGIN = " Browsers add it to a page's cross-origin requests: to decide on one, add it to what you pasted."
 
 
-async def explain(sessions: Sessions, scope: Scope, decision_request: DecisionRequest) -> Explanation:
+class Stored(NamedTuple):
+    """A tenant's document as the database has it."""
+
+    tenant: str
+    revision: int
+    document: dict[str, Any]
+
+
+async def explain(sessions: Sessions, caller: Caller, checks: Checks, decision_request: DecisionRequest) -> Explanation:
     """Decide on a request with a tenant's document: the current one, an earlier one, or one with a draft in it."""
-    # In a thread, as below: a large paste takes its time, and publishing must not wait for it.
-    sent = await asyncio.to_thread(sent_request, decision_request)
-    tenant, platform = await _documents(sessions, scope, decision_request)
+    # Read before the tenant is looked up, so that no transaction is open meanwhile.
+    sent = await checks.run(caller, sent_request, decision_request)
+    stored = await _documents(sessions, caller.scope, decision_request)
+    return await checks.run(caller, _decide, sent, decision_request, caller, *stored)
+
+
+def _decide(
+    sent: SentRequest,
+    decision_request: DecisionRequest,
+    caller: Caller,
+    stored_tenant: Stored | None,
+    stored_platform: Stored | None,
+) -> Explanation:
+    tenant, platform = _read(stored_tenant), _read(stored_platform)
     revision = None if tenant is None else tenant.revision
+    service = decision_request.service
     if decision_request.draft is not None:
-        draft = read_draft(decision_request.service, decision_request.draft, "/draft")
+        draft = read_draft(service, decision_request.draft, "/draft", caller.limits)
         if tenant is not None:
-            tenant = Document(tenant.tenant, tenant.revision, {**tenant.policies, decision_request.service: draft})
+            tenant = Document(tenant.tenant, tenant.revision, {**tenant.policies, service: draft})
     now = time.time() if decision_request.at is None else decision_request.at.timestamp()
-    chain = compile_chain(decision_request.service, tenant, platform)
-    context = DecisionContext(decision_request.service, tenant, platform, scope)
-    return await asyncio.to_thread(_explain, sent, chain, now, context, decision_request.tenant, revision)
+    request = DecisionInput(compile_chain(service, tenant, platform), sent.method, sent.lines, now)
+    context = DecisionContext(service, tenant, platform, caller.scope)
+    return _explain(sent, request, context, decision_request.tenant, revision)
 
 
 def _explain(
-    sent: SentRequest, chain: Chain, now: float, context: DecisionContext, slug: str, revision: int | None
+    sent: SentRequest, request: DecisionInput, context: DecisionContext, slug: str, revision: int | None
 ) -> Explanation:
-    request = DecisionInput(chain, sent.method, sent.lines, now)
     decision = request.decide()
     if sent.preflight is not None:
         preflight = request._replace(method="OPTIONS", lines=sent.preflight)
@@ -103,7 +122,7 @@ def _decided_on(request: DecisionInput, read_from: str | None) -> DecidedRequest
 
 async def _documents(
     sessions: Sessions, scope: Scope, decision_request: DecisionRequest
-) -> tuple[Document | None, Document | None]:
+) -> tuple[Stored | None, Stored | None]:
     """The tenant's document and the platform's, which decides for everybody, also for those who may not see it."""
     slug = decision_request.tenant
     async with sessions() as session:
@@ -111,8 +130,8 @@ async def _documents(
             row = await store.find(session, scope, slug) if is_slug(slug) else None
             platform = await store.find(session, EVERYTHING, PLATFORM)
             return (
-                None if row is None else _read(slug, row.revision, row.document),
-                None if platform is None else _read(PLATFORM, platform.revision, platform.document),
+                None if row is None else Stored(slug, row.revision, row.document),
+                None if platform is None else Stored(PLATFORM, platform.revision, platform.document),
             )
         then = await history.find(session, scope, slug, decision_request.revision) if is_slug(slug) else None
         if then is None:
@@ -125,12 +144,14 @@ async def _documents(
     return _made_by(then), None if platform_then is None else _made_by(platform_then)
 
 
-def _made_by(change: Change) -> Document | None:
-    return None if change.after is None else _read(change.tenant, change.revision, change.after)
+def _made_by(change: Change) -> Stored | None:
+    return None if change.after is None else Stored(change.tenant, change.revision, change.after)
 
 
-def _read(tenant: str, revision: int, stored: dict[str, Any]) -> Document:
-    return to_document(tenant, revision, StoredDocument.model_validate(stored))
+def _read(stored: Stored | None) -> Document | None:
+    if stored is None:
+        return None
+    return to_document(stored.tenant, stored.revision, StoredDocument.model_validate(stored.document))
 
 
 def _message(

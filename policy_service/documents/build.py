@@ -13,6 +13,7 @@ from corspolicy.core.validation import MAX_REPORTED, Finding, check, json_pointe
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
 from policy_service.documents.names import SERVICE_RULE, name_errors, require_service_name, unknown_fields
+from policy_service.documents.quotas import Limits, count_document, count_policy
 from policy_service.documents.schemas import READ_ONLY
 from policy_service.errors import ErrorItem, Problem
 
@@ -21,11 +22,14 @@ _READ_ONLY_OF_TENANT = frozenset(("tenant", "services", "revision", "created_at"
 _EDITABLE = {"note", "expires_at"}
 
 
-def build_document(body: Any, old: StoredDocument, actor: str) -> tuple[StoredDocument, list[ErrorItem]]:
+def build_document(
+    body: Any, old: StoredDocument, actor: str, limits: Limits | None = None
+) -> tuple[StoredDocument, list[ErrorItem]]:
     """The document that `body` describes, and its warnings. Raises Problem 422 with every error.
 
     Entries that stay keep their id and history.
     """
+    count_document(limits, body, old)
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if name not in _READ_ONLY_OF_TENANT}
     errors, warnings = unknown_fields(body, ("name", "policies")), list[ErrorItem]()
@@ -113,9 +117,10 @@ def extended(entry: Entry, added: Entry) -> Entry:
     return entry.model_copy(update={"expires_at": expires_at})
 
 
-def read_draft(service: str, body: Any, pointer: str) -> Policy:
+def read_draft(service: str, body: Any, pointer: str, limits: Limits | None = None) -> Policy:
     """The policy that `body`, at `pointer` in a request, would be if it were written. Raises Problem 422."""
     require_service_name(service)
+    count_policy(limits, service, body, None)
     return build_policy(body, None, "draft", pointer)[0].to_policy()
 
 

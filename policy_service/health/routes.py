@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from policy_service.database import DATABASE_ERRORS
 from policy_service.http.container import part
-from policy_service.http.dependencies import RedisDep, SessionsDep
+from policy_service.http.dependencies import HealthSessionsDep, RedisDep
 from policy_service.publisher import store
 from policy_service.publisher.leader import Publisher
 from policy_service.publisher.store import Waiting
@@ -55,7 +55,7 @@ async def livez() -> Alive:
     "/readyz", operation_id="check_readiness", responses={503: {"model": Readiness, "description": "Not ready"}}
 )
 async def readyz(
-    sessions: SessionsDep, redis: RedisDep, publisher: Annotated[Publisher, part(Publisher)], response: Response
+    sessions: HealthSessionsDep, redis: RedisDep, publisher: Annotated[Publisher, part(Publisher)], response: Response
 ) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
     waiting: Waiting | None = None

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 
 import anyio
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from policy_service.auth.callers import Authenticate, Caller
 from policy_service.auth.callers import Scope as CallerScope
 from policy_service.auth.key_watch import KeyWatch
+from policy_service.auth.shares import Places
 from policy_service.database import DATABASE_ERRORS, Session, Sessions
 from policy_service.errors import Problem
 from policy_service.history import store
@@ -50,13 +50,11 @@ class _Answer(EventSourceResponse):
 
 
 class Streams:
-    """The open streams of this process: at most `limit`, and of one key at most a quarter of that."""
+    """The open streams of this process."""
 
-    def __init__(self, limit: int, key_watch: KeyWatch) -> None:
-        self._limit = limit
+    def __init__(self, places: Places, key_watch: KeyWatch) -> None:
+        self._places = places
         self._key_watch = key_watch
-        self._share = max(1, limit // 4)
-        self._open: Counter[str] = Counter()
 
     async def open(
         self,
@@ -71,7 +69,7 @@ class Streams:
         Raises Problem: 429 if its key does too often, 503 if too many do, 400 for a wrong id.
         """
         with ExitStack() as place:
-            place.enter_context(self._place(caller.actor))
+            place.enter_context(self._places.place(caller.actor))
             async with sessions() as session:
                 last = await store.last_position(session)
             position = last if filters.since is None else 0
@@ -91,23 +89,6 @@ class Streams:
             )
             answer.place = place.pop_all()
             return answer
-
-    @contextmanager
-    def _place(self, actor: str) -> Iterator[None]:
-        headers = {"Retry-After": "10"}
-        if self._open[actor] >= self._share:
-            detail = f"This key has {self._share} streams open in this process: close one, or try again later."
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "too-many-streams", detail, headers=headers)
-        if self._open.total() >= self._limit:
-            detail = f"{self._limit} streams are open in this process (CORSPOLICY_MAX_STREAMS): try again later."
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, headers=headers)
-        self._open[actor] += 1
-        try:
-            yield
-        finally:
-            self._open[actor] -= 1
-            # Only who has one is counted.
-            self._open += Counter()
 
     async def _events(
         self, sessions: Sessions, authenticate: Authenticate, filters: Filters, position: int, stopping: anyio.Event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from http import HTTPStatus
@@ -13,17 +14,30 @@ from pydantic import BaseModel, ValidationError
 from policy_service.errors import Problem, validation_problem
 from policy_service.http.container import part
 from policy_service.http.declarations import answers
+from policy_service.http.dependencies import CallerDep, ChecksDep
 from policy_service.settings import Settings
 
 MAX_PAGE = 500
+LARGE_BYTES = 16 * 1024
+"""A larger body is parsed in a thread."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-@answers(413)
+@answers(408, 413)
 async def _read_body(request: Request, settings: Annotated[Settings, part(Settings)]) -> bytes:
-    """Raises Problem 413 if the body is too large."""
-    limit = settings.max_body_bytes
+    """Raises Problem: 413 if the body is too large, 408 if it takes too long."""
+    seconds = settings.body_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, settings.max_body_bytes)
+    except TimeoutError as error:
+        detail = f"The body did not arrive within {seconds:g} s (CORSPOLICY_BODY_TIMEOUT_SECONDS): send it again."
+        headers = {"Connection": "close"}
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-timeout", detail, headers=headers) from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -36,9 +50,13 @@ async def _read_body(request: Request, settings: Annotated[Settings, part(Settin
 Body = Annotated[bytes, Depends(_read_body)]
 
 
-@answers(400)
-async def _read_json(body: Body) -> Any:
+@answers(400, 429, 503)
+async def _read_json(body: Body, caller: CallerDep, checks: ChecksDep) -> Any:
     """The body as JSON values. Raises Problem 400 if it is not JSON."""
+    return await checks.run(caller, _parse, body) if len(body) > LARGE_BYTES else _parse(body)
+
+
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_reject_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:

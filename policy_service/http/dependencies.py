@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -16,6 +17,8 @@ from redis.asyncio import Redis
 from corspolicy.core.validation import json_pointer
 from policy_service.auth.authentication import Authenticator
 from policy_service.auth.callers import Authenticate, Caller
+from policy_service.auth.checks import Checks
+from policy_service.auth.shares import Shares
 from policy_service.changes.preconditions import Precondition
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions
@@ -30,9 +33,10 @@ MAX_REASON_LENGTH = 500
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
 
-SessionsDep = Annotated[Sessions, part(Sessions)]
+SharesDep = Annotated[Shares, part(Shares)]
 SettingsDep = Annotated[Settings, part(Settings)]
 RedisDep = Annotated[Redis, part(Redis)]
+ChecksDep = Annotated[Checks, part(Checks)]
 
 
 async def _authentication(
@@ -41,7 +45,11 @@ async def _authentication(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Authenticate:
     text = None if credentials is None else credentials.credentials
-    return partial(authenticator.authenticate, text, "" if request.client is None else request.client.host)
+    return partial(authenticator.authenticate, text, _address(request))
+
+
+def _address(request: Request) -> str:
+    return "" if request.client is None else request.client.host
 
 
 AuthenticateDep = Annotated[Authenticate, Depends(_authentication)]
@@ -50,6 +58,7 @@ AuthenticateDep = Annotated[Authenticate, Depends(_authentication)]
 @answers(400, 401, 429, 503)
 async def _caller(
     authenticate: AuthenticateDep,
+    shares: SharesDep,
     subject: Annotated[
         str | None,
         Header(
@@ -58,17 +67,39 @@ async def _caller(
             json_schema_extra=printable(MAX_SUBJECT_LENGTH),
         ),
     ] = None,
-) -> Caller:
+) -> AsyncIterator[Caller]:
     caller = await authenticate()
-    if subject is None:
-        return caller
+    # Until the response is sent.
+    with shares.requests.place(caller.actor):
+        yield caller if subject is None else replace(caller, subject=_checked(subject))
+
+
+def _checked(subject: str) -> str:
     if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not (subject.isascii() and subject.isprintable()):
         detail = f"Corspolicy-Subject must be 1 to {MAX_SUBJECT_LENGTH} printable ASCII characters."
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-subject", detail)
-    return replace(caller, subject=subject)
+    return subject
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+async def _sessions(caller: CallerDep, sessions: Annotated[Sessions, part(Sessions)], shares: SharesDep) -> Sessions:
+    return sessions.within(partial(shares.connections.turn, caller.actor))
+
+
+SessionsDep = Annotated[Sessions, Depends(_sessions)]
+"""Within the share of the caller's key."""
+
+
+async def _health_sessions(
+    request: Request, sessions: Annotated[Sessions, part(Sessions)], shares: SharesDep
+) -> Sessions:
+    return sessions.within(partial(shares.health_checks.turn, _address(request)))
+
+
+HealthSessionsDep = Annotated[Sessions, Depends(_health_sessions)]
+"""For requests without a key, by their address."""
 
 
 @answers(422)
@@ -94,6 +125,7 @@ def _unknown(name: str, known: list[str]) -> ErrorItem:
 @answers(403, headers=("ETag",))
 async def _change_request(
     caller: CallerDep,
+    checks: ChecksDep,
     if_match: Annotated[
         str | None, Header(alias="If-Match", description="the ETag that you read, or `*` to overwrite anything")
     ] = None,
@@ -110,7 +142,8 @@ async def _change_request(
         bool, Query(description="make the change even if it removes more than half of a policy's origins")
     ] = False,
 ) -> ChangeRequest:
-    return ChangeRequest(caller, Precondition(if_match), None if reason is None else _reason(reason), dry_run, confirm)
+    why = None if reason is None else _reason(reason)
+    return ChangeRequest(caller, Precondition(if_match), why, dry_run, confirm, checks)
 
 
 def _reason(header: str) -> str:

@@ -23,6 +23,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     401: ("Unauthorized", "No valid key", header("WWW-Authenticate")),
     403: ("Forbidden", "The key may not do this", {}),
     404: ("NotFound", "Not found, or not visible to this key", {}),
+    408: ("RequestTimeout", "The body took too long", {}),
     409: (
         "Conflict",
         "Conflicts with what exists, removes much without confirmation, or is already in progress",
@@ -35,7 +36,7 @@ _PROBLEMS: dict[int, tuple[str, str, dict[str, Any]]] = {
     428: ("PreconditionRequired", "Without If-Match this could overwrite another change", {}),
     429: (
         "TooManyRequests",
-        "Too many requests with this key, or too many wrong keys from this address",
+        "Too many requests with this key, or too many malformed keys from this address",
         header("Retry-After"),
     ),
     503: ("ServiceUnavailable", "Temporarily unavailable", header("Retry-After", required=False)),

@@ -23,6 +23,7 @@ from policy_service.changes.preconditions import ANYTHING
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import DATABASE_ERRORS, create_engine, create_sessions
 from policy_service.errors import Problem
+from policy_service.http.connections import PROTOCOL
 from policy_service.http.logs import printable, printable_lines
 from policy_service.keys import service as keys
 from policy_service.local import embedded
@@ -198,6 +199,7 @@ def _serve(
     for name, (application, port) in servers.items():
         command = [sys.executable, "-m", "uvicorn", application, "--factory", "--log-level", "warning"]
         options = ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", str(GRACE_SECONDS)]
+        options += ["--http", PROTOCOL]
         stack.enter_context(embedded.running(name, [*command, *options], family, env=environment))
     _wait_until_open(family, [port for _, port in servers.values()])
 

@@ -15,6 +15,7 @@ from policy_service.database import Sessions
 from policy_service.documents.build import build_entry, build_policy, edit_entry, extended
 from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
 from policy_service.documents.names import require_service_name
+from policy_service.documents.quotas import count_policy, size_of_policy
 from policy_service.errors import ErrorItem, Problem
 from policy_service.policies.schemas import EntryPage, EntryView, PolicyPage, PolicyView
 from policy_service.tenants.service import read_row
@@ -59,7 +60,10 @@ async def put(
             request.precondition.check(change.revision)
         else:
             request.precondition.require(change.revision)
-        policies[service], change.warnings = build_policy(body, old, request.caller.actor)
+        count_policy(request.caller.limits, service, body, old)
+        policies[service], change.warnings = await request.check(
+            size_of_policy(body), build_policy, body, old, request.caller.actor
+        )
     view = _view(tenant, service, change.document, change.revision, change.warnings)
     return change.dry_run or Result(view, change.revision, created=old is None)
 

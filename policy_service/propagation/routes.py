@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from policy_service.auth.key_watch import KeyWatch
 from policy_service.http.container import part
-from policy_service.http.dependencies import CallerDep
+from policy_service.http.dependencies import CallerDep, SessionsDep
 from policy_service.models import MAX_REVISION
 from policy_service.propagation.schemas import Propagation
 from policy_service.propagation.service import MAX_WAIT_SECONDS, Propagations
@@ -24,9 +24,10 @@ Wait = Annotated[
 async def get_propagation(
     propagations: Annotated[Propagations, part(Propagations)],
     key_watch: Annotated[KeyWatch, part(KeyWatch)],
+    sessions: SessionsDep,
     caller: CallerDep,
     revision: Annotated[int, Path(ge=1, le=MAX_REVISION)],
     wait: Wait = 0,
 ) -> Propagation:
     """Which of the live processes apply a change: the one whose answer had this revision as its ETag."""
-    return await key_watch.while_valid(caller, propagations.read(caller.scope, revision, wait))
+    return await key_watch.while_valid(caller, propagations.read(sessions, caller, revision, wait))

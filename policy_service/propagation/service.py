@@ -13,7 +13,7 @@ import asyncio
 import signal
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -22,7 +22,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from corspolicy.status import MAX_REPORTED_REJECTIONS
-from policy_service.auth.callers import EVERYTHING, Scope
+from policy_service.auth.callers import EVERYTHING, Caller, Scope
+from policy_service.auth.shares import Places
 from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.documents.model import StoredDocument
 from policy_service.errors import Problem
@@ -43,7 +44,6 @@ from policy_service.propagation.schemas import (
 from policy_service.propagation.store import Committed
 
 MAX_WAIT_SECONDS = 60
-MAX_WAITING = 200
 MAX_KNOWN = 10_000
 # What the first reading may take, also for those who do not want to wait.
 FIRST_READING_SECONDS = 5.0
@@ -97,35 +97,31 @@ class _Standing:
 class Propagations:
     """How far changes have come. One object for a service process, so that all who wait share its readings."""
 
-    def __init__(self, sessions: Sessions, poller: FleetPoller) -> None:
-        self._sessions = sessions
+    def __init__(self, places: Places, poller: FleetPoller) -> None:
+        self._places = places
         self._poller = poller
         self._known: OrderedDict[int, _Known] = OrderedDict()
-        self._waiting = 0
 
-    async def read(self, scope: Scope, revision: int, wait: float) -> Propagation:
+    async def read(self, sessions: Sessions, caller: Caller, revision: int, wait: float) -> Propagation:
         """How far a change has come, when nothing is pending any more or after `wait` seconds.
 
-        Raises Problem: 404 if there is no such revision, 503 if that can't be found out or too many wait.
+        Raises Problem: 404 if there is no such revision, 503 if that can't be found out or too many wait, 429 if too
+        many of this key do.
         """
         began = time.monotonic()
-        async with self._sessions() as session:
-            change = await store.find(session, scope, revision)
+        async with sessions() as session:
+            change = await store.find(session, caller.scope, revision)
         if change is None:
             detail = f"Revision {revision} not found, or not visible to this key."
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-revision", detail)
-        if wait and self._waiting >= MAX_WAITING:
-            raise _unavailable(
-                "too-many-waiting", "Too many requests wait here already: try again, or without waiting."
-            )
-        self._waiting += 1
-        try:
+        with self._places.place(caller.actor) if wait else nullcontext():
             standing = await self._wait(revision, change, began, wait)
-        finally:
-            self._waiting -= 1
         if standing is None:
-            raise _unavailable("unknown-propagation", "Redis or PostgreSQL does not answer: try again.")
-        return _answer(scope, revision, standing, await self._cached_until(revision, change, standing))
+            detail = "Redis or PostgreSQL does not respond: try again."
+            headers = {"Retry-After": "1"}
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unknown-propagation", detail, headers=headers)
+        cached = await self._cached_until(sessions, revision, change, standing)
+        return _answer(caller.scope, revision, standing, cached)
 
     async def _wait(self, revision: int, change: Committed, began: float, wait: float) -> _Standing | None:
         standing: _Standing | None = None
@@ -147,12 +143,14 @@ class Propagations:
                         return await self._poller.read(revision)
         return None
 
-    async def _cached_until(self, revision: int, change: Committed, standing: _Standing) -> PreflightsCached | None:
+    async def _cached_until(
+        self, sessions: Sessions, revision: int, change: Committed, standing: _Standing
+    ) -> PreflightsCached | None:
         completed_at = standing.known.completed_at
         if not standing.is_complete or completed_at is None:
             return None
         # Read only now: many may wait, each for a change of large documents.
-        async with self._sessions() as session:
+        async with sessions() as session:
             documents = await store.documents(session, change.tenant, revision)
         # What is no longer stored may have removed anything.
         seconds: int | None = preflights.FIREFOX_SECONDS
@@ -250,7 +248,3 @@ def _shown(process: LiveProcess) -> dict[str, Any]:
 
 def _time(monotonic: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=monotonic - time.monotonic())
-
-
-def _unavailable(code: str, detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers={"Retry-After": "1"})

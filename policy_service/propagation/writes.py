@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from policy_service.auth.key_watch import KeyWatch
+from policy_service.auth.shares import Shares
 from policy_service.changes.preconditions import etag
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.results import DryRun, Result
@@ -23,7 +25,7 @@ from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.errors import Problem
 from policy_service.http.container import part
 from policy_service.http.declarations import answers, header, problems
-from policy_service.http.dependencies import ChangeRequestDep, SessionsDep
+from policy_service.http.dependencies import ChangeRequestDep, SessionsDep, SharesDep
 from policy_service.http.idempotency.once import Once, OnceDep
 from policy_service.http.replies import Reply
 from policy_service.propagation.schemas import Propagation
@@ -51,6 +53,9 @@ class Write:
     """One request that changes a tenant."""
 
     request: ChangeRequest
+    tenant: str | None
+    """Which one; None where its path does not name it."""
+    shares: Shares
     sessions: Sessions
     propagations: Propagations
     key_watch: KeyWatch
@@ -67,7 +72,11 @@ class Write:
         async def act(sessions: Sessions) -> Reply:
             return _reply(await action(sessions), location)
 
-        reply = await (act(self.sessions) if self.once is None else self.once.carry_out(act))
+        caller, tenant = self.request.caller, self.tenant
+        # Nobody else's turn is taken by a key that may not change that tenant.
+        is_allowed = tenant is not None and caller.may_write and caller.scope.covers(tenant)
+        async with self.shares.write(tenant, caller.actor) if tenant is not None and is_allowed else nullcontext():
+            reply = await (act(self.sessions) if self.once is None else self.once.carry_out(act))
         # After the commit: what is waited for has to be visible to the publisher.
         if self.wait is not None and reply.revision is not None:
             reply = await self._waited(reply, reply.revision, self.wait)
@@ -76,7 +85,7 @@ class Write:
     async def _waited(self, reply: Reply, revision: int, seconds: int) -> Reply:
         try:
             caller = self.request.caller
-            waiting = self.propagations.read(caller.scope, revision, seconds)
+            waiting = self.propagations.read(self.sessions, caller, revision, seconds)
             propagation = await self.key_watch.while_valid(caller, waiting)
         except (Problem, *DATABASE_ERRORS):
             # The change is made, and no error of waiting may hide that: a preference may be left unmet.
@@ -103,16 +112,18 @@ def _reply(outcome: Result[Any] | DryRun, location: Callable[[Any], str] | None)
 
 @answers(headers=("Preference-Applied",))
 async def _write(
+    http_request: Request,
     request: ChangeRequestDep,
+    shares: SharesDep,
     sessions: SessionsDep,
     propagations: Annotated[Propagations, part(Propagations)],
     key_watch: Annotated[KeyWatch, part(KeyWatch)],
     prefer: Annotated[list[str] | None, Header(alias="Prefer", description=_DESCRIPTION)] = None,
 ) -> Write:
     seconds = _wait(prefer or [])
-    return Write(
-        request, sessions, propagations, key_watch, None if seconds is None else min(seconds, MAX_WAIT_SECONDS)
-    )
+    wait = None if seconds is None else min(seconds, MAX_WAIT_SECONDS)
+    tenant = http_request.path_params.get("tenant")
+    return Write(request, tenant, shares, sessions, propagations, key_watch, wait)
 
 
 WriteDep = Annotated[Write, Depends(_write)]

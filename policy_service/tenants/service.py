@@ -15,6 +15,7 @@ from policy_service.database import Sessions
 from policy_service.documents.build import build_document
 from policy_service.documents.model import StoredDocument, StoredPolicy
 from policy_service.documents.names import TENANT_RULE, name_errors, unknown_fields
+from policy_service.documents.quotas import size_of_document
 from policy_service.errors import ErrorItem, Problem, unknown_tenant
 from policy_service.models import Tenant
 from policy_service.tenants import store
@@ -68,7 +69,9 @@ async def put(sessions: Sessions, tenant: str, body: Any, request: ChangeRequest
             change.action = "tenant.create"
         else:
             precondition.require(change.revision)
-        change.document, change.warnings = build_document(body, change.document, caller.actor)
+        change.document, change.warnings = await request.check(
+            size_of_document(body), build_document, body, change.document, caller.actor, caller.limits
+        )
     written = ReplacedTenant(
         tenant=tenant,
         name=change.document.name,

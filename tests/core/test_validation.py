@@ -143,3 +143,12 @@ def test_a_wildcard_over_names_of_strangers_is_rejected_with_credentials(parent:
     values = {"allow_origins": [f"https://*.{parent}"], "allow_credentials": True}
     checked = check(values, to_ascii=to_ascii, is_public_suffix=is_public_suffix)
     assert [finding.code for finding in checked.errors] == ["origin_public_suffix"]
+
+
+@pytest.mark.parametrize("part", ["a, ", "[1,", "a:[1,", "<a ", "%a", "a:"])
+def test_a_long_text_takes_no_longer_than_its_length(part: str) -> None:
+    # Read from each of its characters to its end, as a search for a list of ports once did, it would take hours.
+    text = part * (1_000_000 // len(part))
+    (error,) = check({"allow_origins": [text]}, to_ascii=to_ascii).errors
+    assert error.code == "origin_host_too_long"
+    assert check({"allow_origins": [text[:4000]] * MAX_REPORTED}, to_ascii=to_ascii).policy is None

@@ -184,6 +184,20 @@ SERVICE_MUTANTS = [
         RECEIPTS + "a_forged_revision_is_not_taken_for_a_change_that_is_applied[stream]",
     ),
     Mutant(
+        "what is sent is counted before it is checked",
+        "policy_service/policies/service.py",
+        "        count_policy(request.caller.limits, service, body, old)\n",
+        "",
+        "tests/service/test_limits.py::test_what_is_sent_is_counted_before_it_is_checked",
+    ),
+    Mutant(
+        "a check costs its key what it takes",
+        "policy_service/auth/checks.py",
+        "self._requests.take(key, sum(used) / SECONDS_PER_TOKEN)",
+        "pass",
+        "tests/service/test_checks.py::test_a_check_costs_what_it_takes_also_if_it_finds_a_problem",
+    ),
+    Mutant(
         "connections to PostgreSQL are tried before they are used",
         DATABASE,
         "pool_pre_ping=True",

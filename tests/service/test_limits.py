@@ -30,6 +30,7 @@ def service(new_database: Callable[[], str]) -> Iterator[Process]:
             "CORSPOLICY_FAILED_AUTHENTICATIONS_PER_MINUTE": str(FAILURES),
             "CORSPOLICY_MAX_POLICIES_PER_TENANT": "2",
             "CORSPOLICY_MAX_ENTRIES_PER_POLICY": "3",
+            "CORSPOLICY_MAX_NAMES_PER_LIST": "4",
         }
         with running("policy_service.app:create_app", environment) as process:
             yield process
@@ -172,3 +173,41 @@ def test_what_is_over_a_limit_that_was_lowered_can_be_made_less_but_not_more(dat
             problem(api.put_policy(large, {"expose_headers": ["x" * 2001]}), 422, "document-too-large")
             assert api.put_policy(large, {}).status_code == 200
             problem(api.put_policy(large, {"expose_headers": ["x" * 2000]}), 422, "document-too-large")
+
+
+def test_what_is_sent_is_counted_before_it_is_checked(api: Api) -> None:
+    tenant = api.new_tenant()
+    path = f"/v1/tenants/{tenant}"
+    # Not one of them is valid: which is found out one by one.
+    origins, names = _policy(*["x"] * 4), {"allow_headers": [" "] * 5}
+    for values, code, setting in (
+        (origins, "too-many-entries", "CORSPOLICY_MAX_ENTRIES_PER_POLICY"),
+        (names, "too-many-names", "CORSPOLICY_MAX_NAMES_PER_LIST"),
+    ):
+        whole = {"policies": {"default": values}}
+        for answer in (
+            api.put_policy(tenant, values),
+            api.http.put(path, json=whole, headers={"If-Match": "*"}),
+            api.http.post("/v1/decisions", json={"tenant": tenant, "draft": values}),
+        ):
+            assert setting in problem(answer, 422, code)["detail"]
+    answer = api.http.put(path, json={"policies": {"A": [], "B": [], "C": []}}, headers={"If-Match": "*"})
+    assert "CORSPOLICY_MAX_POLICIES_PER_TENANT" in problem(answer, 422, "too-many-policies")["detail"]
+
+
+def test_a_large_body_costs_more_than_one_request_and_a_key_without_tokens_is_not_looked_up(
+    service: Process, api: Api
+) -> None:
+    key, address = new_key(api, role="reader")["key"], "192.0.2.5"
+    wrong = forged(key, secret="0" * 64)
+    # Who lacks its secret takes none of its tokens.
+    for _ in range(BURST + 1):
+        problem(_get(service, wrong, address), 401, "unauthorized")
+    body = b"[" + b",".join([b'{"a":1}'] * 120_000) + b"]"
+    with client_with(api, key) as http:
+        requests = 0
+        while (answer := http.post("/v1/decisions", content=body)).status_code != 429:
+            problem(answer, 422)
+            requests += 1
+    assert 0 < requests < BURST // 2
+    problem(_get(service, wrong, address), 429, "too-many-requests")

@@ -14,12 +14,11 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from policy_service.database import Engine, Sessions, sessions_within
+from policy_service.database import Sessions
 from policy_service.errors import Problem
 from policy_service.http.bodies import Body
-from policy_service.http.container import part
 from policy_service.http.declarations import answers, printable
-from policy_service.http.dependencies import CallerDep
+from policy_service.http.dependencies import CallerDep, SessionsDep
 from policy_service.http.idempotency import store
 from policy_service.http.replies import Reply
 from policy_service.models import StoredResponse
@@ -33,7 +32,6 @@ MAX_STORED_BYTES = 64 * 1024
 class Once:
     """Carries out one POST, or answers with the stored response to the same request."""
 
-    engine: Engine
     sessions: Sessions
     actor: str
     key: str | None
@@ -46,8 +44,7 @@ class Once:
         """
         if self.key is None:
             return await action(self.sessions)
-        async with self.engine.begin() as connection:
-            sessions = sessions_within(connection)
+        async with self.sessions.as_one() as sessions:
             # Committed, not left open: the lock would end with the savepoint.
             async with sessions.begin() as session:
                 if not await store.try_lock(session, self.actor, self.key):
@@ -96,8 +93,7 @@ def _shows_a_key(headers: Mapping[str, str]) -> bool:
 @answers(400, 409, 422, headers=("Idempotency-Replayed",))
 async def _once(
     request: Request,
-    engine: Annotated[Engine, part(Engine)],
-    sessions: Annotated[Sessions, part(Sessions)],
+    sessions: SessionsDep,
     caller: CallerDep,
     body: Body,
     idempotency_key: Annotated[
@@ -115,7 +111,7 @@ async def _once(
         detail = f"{HEADER} must be 1 to {MAX_KEY_LENGTH} printable ASCII characters, such as a UUID."
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-idempotency-key", detail)
     fingerprint = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body)
-    return Once(engine, sessions, caller.actor, key, fingerprint.hexdigest())
+    return Once(sessions, caller.actor, key, fingerprint.hexdigest())
 
 
 OnceDep = Annotated[Once, Depends(_once)]

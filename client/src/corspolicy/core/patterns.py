@@ -26,7 +26,7 @@ from corspolicy.core.origins import (
     is_scheme,
     split_port,
 )
-from corspolicy.core.suggestions import suggestions
+from corspolicy.core.suggestions import MAX_TEXT_LENGTH, suggestions
 
 ANY = "*"
 MIN_FIXED_CHARACTERS = 3
@@ -37,7 +37,9 @@ MIN_FIXED_CHARACTERS = 3
 _PLAIN = re.compile(r"(https?)://((?:\*\.)?(?:[a-z0-9_-]{1,63}\.)+[a-z][a-z0-9-]{0,62})(?::([1-9]\d{3}|\*))?", re.ASCII)
 # A character class, which the brackets of an IPv6 address (the whole host) are not.
 _CHARACTER_CLASS = re.compile(r"(?<=.)\[|\](?!:|$)")
-_PORT_LIST = re.compile(r"[^\[\]]*:\[[\d\s,*]+\]", re.ASCII)
+# Without anything in front: a search for that would read to the end of the text from each of its characters.
+_PORT_LIST = re.compile(r":\[[\d\s,*]+\]", re.ASCII)
+_PORT_LIST_LAST = re.compile(r"[^\[\]]*:\[[\d\s,*]+\]", re.ASCII)
 _PLACEHOLDER = re.compile(r"\$\{|\$\(|\$[A-Z_]|\{\{|%\w+%|<[\w -]+>|\{[A-Za-z_]", re.ASCII)
 _WHERE_WILDCARDS_ARE = (
     "`*` can be the leftmost label (https://*.example.com), a part of it beside at least three other characters "
@@ -150,6 +152,12 @@ def defect(text: str) -> Defect | None:
 
 def _text_defect(text: str) -> Defect | None:
     """What is wrong with the text as a whole, before it is read as an origin."""
+    if len(text) > MAX_TEXT_LENGTH:
+        message = (
+            f"The text is longer than {MAX_TEXT_LENGTH} characters, and a host has at most {MAX_HOST_BYTES} bytes: "
+            "write each origin as an entry of its own."
+        )
+        return "origin_host_too_long", message
     if not text.strip():
         return "origin_empty", "The entry is empty: write an origin such as https://app.example.com."
     if text == "null":
@@ -162,7 +170,7 @@ def _text_defect(text: str) -> Defect | None:
         return "origin_several", "Several values or a list in one text: write each origin as an entry of its own."
     if text.strip(" \t\r\n,;") != text:
         return "origin_stray_characters", "Remove the white space, comma or semicolon around the origin."
-    if _PORT_LIST.fullmatch(text.partition("://")[2] or text):
+    if _PORT_LIST_LAST.fullmatch(text.partition("://")[2] or text):
         return "origin_port_list", "Write one entry for each port, or `:*` for any port."
     if _looks_like_regex(text):
         return "origin_regex", "Regular expressions are not supported. Write `https://*.example.com` for subdomains."
