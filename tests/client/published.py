@@ -10,13 +10,15 @@ import redis
 from corspolicy.core.document import Document
 from corspolicy.core.validation import check
 from corspolicy.sync.wire import EPOCH_FIELD, Envelope, Keys, announcement
+from tests.redis_users import as_default
 
 
 class Published:
     """A Redis as clients see it."""
 
     def __init__(self, url: str, keys: Keys | None = None) -> None:
-        self.redis: Any = redis.Redis.from_url(url)
+        self.url = as_default(url)
+        self.redis: Any = redis.Redis.from_url(self.url)
         self.keys = keys or Keys()
 
     def envelope(self, tenant: str, revision: int, *origins: str) -> bytes:
