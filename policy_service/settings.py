@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -42,6 +44,10 @@ class Settings(BaseSettings):
     """How many malformed keys an address may send to one process; a key whose checksum is right is always looked up."""
     max_policies_per_tenant: int = Field(default=100, ge=1)
     max_entries_per_policy: int = Field(default=1000, ge=1)
+
+    signing_key_file: Path | None = None
+    """A PEM file of mode 0600 with the Ed25519 key that signs what is published, the same for all replicas; without
+    it nothing is signed. Give the clients its public key in CORSPOLICY_PUBLIC_KEYS."""
 
     @field_validator("redis_url")
     @classmethod

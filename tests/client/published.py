@@ -48,9 +48,13 @@ class Published:
 
     def publish_envelope(self, tenant: str, envelope: bytes) -> None:
         """Store an envelope, and announce it."""
+        self.insert(tenant, envelope)
+
+    def insert(self, tenant: str, envelope: bytes, **fields: bytes) -> None:
+        """Store and announce an envelope, as anybody could who may write to Redis."""
         self.store(tenant, envelope)
         field, value = announcement(envelope)
-        self.announce(tenant=tenant, **{field.decode(): value})
+        self.announce(tenant=tenant, **{field.decode(): value}, **fields)
 
     def begin_epoch(self) -> None:
         """What a publisher does before it writes everything again."""
