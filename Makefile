@@ -38,7 +38,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 # Rewrites the pins with current versions; the only target that needs uv.
 lock:
 	$(COMPILE) --upgrade --all-extras pyproject.toml client/pyproject.toml --output-file constraints.txt
-	$(COMPILE) -c constraints.txt --extra build --extra server pyproject.toml --output-file requirements/server.txt
+	$(COMPILE) -c constraints.txt --extra build --extra server --extra signing pyproject.toml --output-file requirements/server.txt
 	$(COMPILE) -c constraints.txt --extra build --extra embedded pyproject.toml --output-file requirements/embedded.txt
 
 # Only what the files name is installed, and only if its hash is there; our own code is what lies here.

@@ -37,6 +37,7 @@ from policy_service.propagation import routes as propagation
 from policy_service.propagation.service import Propagations
 from policy_service.publisher.expiry import expire_forever
 from policy_service.publisher.leader import Publisher
+from policy_service.publisher.signing import load_signer
 from policy_service.settings import Settings
 from policy_service.tenants import routes as tenants
 
@@ -75,7 +76,8 @@ async def _running(settings: Settings) -> AsyncIterator[Container]:
     engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     sessions = create_sessions(engine)
     redis = create_redis(settings.redis_url, settings.keys)
-    publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length)
+    signer = load_signer(settings)
+    publisher = Publisher(settings.session_database_url, redis, settings.keys, settings.stream_length, signer)
     poller = FleetPoller(sessions, redis, settings.keys)
     requests = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
     shares = Shares(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -70,6 +72,10 @@ class Settings(BaseSettings):
     what this allows."""
     max_names_per_list: int = Field(default=1000, ge=1)
     """How many names allow_methods, allow_headers and expose_headers may each have."""
+
+    signing_key_file: Path | None = None
+    """A PEM file of mode 0600 with the Ed25519 key that signs what is published, the same for all replicas; without
+    it nothing is signed. Give the clients its public key in CORSPOLICY_PUBLIC_KEYS."""
 
     @field_validator("redis_url")
     @classmethod

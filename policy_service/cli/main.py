@@ -28,6 +28,7 @@ _COMMANDS = {
     "export": "policy_service.cli.commands.gitops:export",
     "diff": "policy_service.cli.commands.gitops:diff",
     "apply": "policy_service.cli.commands.gitops:apply",
+    "redis-acl": "policy_service.cli.commands.redis_acl:redis_acl",
     "schema": "policy_service.cli.commands.schema:schema",
     "import-app": "policy_service.cli.commands.import_app:import_app",
 }

@@ -27,6 +27,7 @@ from policy_service.keys.schemas import NewKey
 from policy_service.local.embedded import EmbeddedError
 from policy_service.local.up import up
 from policy_service.publisher import takeover
+from policy_service.publisher.signing import InvalidSigningKey, load_signer
 from policy_service.settings import Settings
 
 
@@ -44,7 +45,10 @@ def run_everything(port: int, data_dir: Path, *, demo: bool) -> None:
 
 def serve(host: str, port: int) -> None:
     """Run the service. Raises click.ClickException where its settings are invalid."""
-    _settings()
+    try:
+        load_signer(_settings())
+    except InvalidSigningKey as error:
+        raise click.ClickException(f"CORSPOLICY_SIGNING_KEY_FILE: {error}") from error
     uvicorn.run("policy_service.app:create_app", factory=True, host=host, port=port, http=PROTOCOL)
 
 

@@ -32,6 +32,7 @@ class ProcessReport(BaseModel):
         description="the epoch of the snapshot that it follows; null while it may have missed something",
     )
     digest: str
+    key_ids: list[str] = Field(default=[], description="the public keys that it accepts; none: it ignores signatures")
     tenants: int
     complete: bool = Field(default=True, description="whether it holds all tenants, or some, fetched on demand")
     rejections: dict[str, str] = Field(description="documents that it could not read, by tenant, and why")

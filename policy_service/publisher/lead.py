@@ -7,6 +7,7 @@ lifted above what Redis has seen, and everything is written again as a new epoch
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from policy_service.documents.model import StoredDocument
 from policy_service.documents.published import to_envelope
 from policy_service.publisher import store
 from policy_service.publisher.scripts import LaterTerm, Lost, OtherDatabase, Scripts
+from policy_service.publisher.signing import Signer
 from policy_service.publisher.store import Truth
 
 WRITE_BYTES = 1024 * 1024
@@ -36,9 +38,16 @@ class Lead:
     """Publishes over one connection to PostgreSQL, which holds the leader's lock."""
 
     def __init__(
-        self, connection: AsyncConnection, redis: Redis, keys: Keys, stream_length: int, tell: Callable[[str], None]
+        self,
+        connection: AsyncConnection,
+        redis: Redis,
+        keys: Keys,
+        stream_length: int,
+        tell: Callable[[str], None],
+        signer: Signer | None = None,
     ) -> None:
         """`tell` is told what is done, for people."""
+        self._signer = signer
         self._connection = connection
         self._scripts = Scripts(redis, keys)
         self._stream_length = stream_length
@@ -69,6 +78,8 @@ class Lead:
         self._epoch, self._position = truth.epoch or "", truth.position
         self._writes = int(found.writes or 0) if found.writes.isdecimal() else -1
         loss = await self._unknown(truth, found.position, found.revision, is_first=True)
+        if loss is None and self._signer is not None:
+            loss = self._signer.resume(found.state, await store.published_revisions(self._connection))
         if loss is None:
             loss = (await self._scripts.check(self._epoch, str(self._writes), was_away=was_away)).loss
         if loss:
@@ -78,7 +89,7 @@ class Lead:
         """See that Redis, and the database itself, are as they were left; write everything again if not."""
         truth = await store.truth(self._connection)
         self._scripts.database = truth.identity
-        found = await self._scripts.check(self._epoch, str(self._writes), was_away=False)
+        found = await self._scripts.check(self._epoch, str(self._writes), was_away=False, state=self._state())
         loss = found.loss or await self._unknown(truth, found.position, found.revision, is_first=False)
         if loss:
             await self.rebuild(loss)
@@ -126,6 +137,8 @@ class Lead:
         truth = await store.truth(self._connection)
         await self._scripts.begin_epoch(is_first=truth.epoch is None)
         self._epoch, self._writes, self._position = "", 0, truth.position
+        if self._signer is not None:
+            self._signer.forget()
         count, last = 0, ""
         while batch := await store.documents(self._connection, EVERYTHING, last):
             await self._write((_published(*row) for row in batch), is_news=False)
@@ -133,7 +146,8 @@ class Lead:
             self._tell(f"rebuilding: {count} tenants written")
             await self.publish_batch()
         epoch = secrets.token_hex(8)
-        await self._scripts.end_epoch(epoch, self._writes, self._position, truth.newest, self._stream_length)
+        state = b"" if self._signer is None else self._signer.state(epoch)
+        await self._scripts.end_epoch(epoch, self._writes, self._position, truth.newest, self._stream_length, state)
         self._epoch = epoch
         await store.name_epoch(self._connection, epoch)
         self._tell("leading")
@@ -143,12 +157,16 @@ class Lead:
         position = self._position
         for part in parts_of(published):
             position += len(part) if is_news else 0
+            if self._signer is not None:
+                part = await asyncio.to_thread(self._signer.sign, part)
+                self._signer.note(part)
             rejected = await self._scripts.write(
                 self._epoch,
                 self._writes,
                 position,
                 max(revision for _, revision, _ in part) if is_news else 0,
                 self._stream_length if is_news else 0,
+                self._state(),
                 [(tenant, envelope) for tenant, _, envelope in part],
             )
             self._writes += 1
@@ -156,6 +174,10 @@ class Lead:
             if rejected and not await store.are_superseded(self._connection, rejected):
                 await store.lift_revisions(self._connection, max(rejected.values()))
                 raise Lost(f"it has later revisions than this database: {rejected}")
+
+    def _state(self) -> bytes:
+        """What is published, signed; while everything is being written again, and without a key, nothing."""
+        return b"" if self._signer is None or not self._epoch else self._signer.state(self._epoch)
 
 
 def parts_of(published: Iterable[Published]) -> Iterator[list[Published]]:

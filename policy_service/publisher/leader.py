@@ -31,6 +31,7 @@ from policy_service.publisher.connection import (
 from policy_service.publisher.eviction import eviction_problem
 from policy_service.publisher.lead import Lead
 from policy_service.publisher.scripts import LaterTerm, Lost, OtherDatabase
+from policy_service.publisher.signing import Signer
 
 STANDBY_SECONDS = 1.0
 CHECK_SECONDS = 1.0
@@ -52,8 +53,11 @@ logger = logging.getLogger(__name__)
 class Publisher:
     """Leads or stands by. `run` it as a task; `state` says what it does, for people."""
 
-    def __init__(self, database_url: str, redis: Redis, keys: Keys, stream_length: int) -> None:
+    def __init__(
+        self, database_url: str, redis: Redis, keys: Keys, stream_length: int, signer: Signer | None = None
+    ) -> None:
         """`database_url` leads to PostgreSQL itself: a session is kept on it."""
+        self._signer = signer
         self._engine = create_leader_engine(database_url)
         self._redis = redis
         self._keys = keys
@@ -116,7 +120,7 @@ class Publisher:
 
     async def _lead(self, connection: AsyncConnection) -> None:
         await self._listen(connection)
-        lead = Lead(connection, self._redis, self._keys, self._stream_length, self._tell)
+        lead = Lead(connection, self._redis, self._keys, self._stream_length, self._tell, self._signer)
         task = asyncio.current_task()
         # redis-py sends with asyncio.wait_for, which can swallow a cancellation before Python 3.12.
         while task is not None and not task.cancelling():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from corspolicy.sync.wire import DATABASE_FIELD, EPOCH_FIELD, INLINE_BYTES, REVISION_FIELD, Keys
+from corspolicy.sync.wire import DATABASE_FIELD, EPOCH_FIELD, INLINE_BYTES, REVISION_FIELD, STATE_FIELD, Keys
 
 REGISTER_FIELD = b":register"
 """The member of `processes` that shows that no id was lost since it was put there."""
@@ -50,6 +50,9 @@ local function previous_id()
 end
 local function append(length, ...)
   redis.call('XADD', CHANGES, 'MAXLEN', '~', length, '*', 'previous', previous_id(), ...)
+end
+local function sign(state)
+  if state ~= '' then redis.call('HSET', IDENTITY, '{STATE_FIELD.decode()}', state) end
 end
 local function count()
   redis.call('HSET', IDENTITY, 'documents', redis.call('HLEN', DOCUMENTS))
@@ -92,11 +95,14 @@ _CLAIM = (
     + f"""
 local found = held_term()
 if found < tonumber(ARGV[2]) then redis.call('SET', TERM, ARGV[2]) end
-return {{found, number(field('{REVISION_FIELD.decode()}')), number(field('position')), field('writes') or ''}}
+return {{
+  found, number(field('{REVISION_FIELD.decode()}')), number(field('position')), field('writes') or '',
+  field('{STATE_FIELD.decode()}') or ''
+}}
 """
 )
 
-# ARGV: epoch, writes, whether Redis was out of reach. Answers what is lost, and position and revision.
+# ARGV: epoch, writes, whether Redis was out of reach, signed state. Answers what is lost, and position and revision.
 _CHECK = (
     _COMMON
     + _SAME_TERM
@@ -104,13 +110,15 @@ _CHECK = (
 local lost = loss(ARGV[3], ARGV[4])
 if lost then return {{lost, 0, 0}} end
 mark_seen(ARGV[5], '0')
+sign(ARGV[6])
 return {{'', number(field('position')), number(field('{REVISION_FIELD.decode()}'))}}
 """
 )
 
 # ARGV: epoch (none: everything is being written again), writes before this one, position and highest revision after
-# it, stream length (0: do not announce), then tenant and envelope in turn. Answers tenant and revision of what is held
-# at a higher revision, in turn. An entry is appended before its document is written: it is what may fail.
+# it, stream length (0: do not announce), signed state after it (none: it is not signed), then tenant and envelope in
+# turn. The last entry carries the state. Answers tenant and revision of what is held at a higher revision, in turn. An
+# entry is appended before its document is written: it is what may fail.
 WRITE = (
     _COMMON
     + _SAME_TERM
@@ -121,25 +129,34 @@ if ARGV[3] ~= '' then
 elseif field('writes') ~= ARGV[4] then
   return redis.error_reply('LOST the last writes are missing')
 end
-local rejected = {{}}
-for i = 8, #ARGV, 2 do
-  local tenant, envelope = ARGV[i], ARGV[i + 1]
-  local held = redis.call('HGET', DOCUMENTS, tenant)
+local rejected, written = {{}}, {{}}
+for i = 9, #ARGV, 2 do
+  local held = redis.call('HGET', DOCUMENTS, ARGV[i])
   local held_revision = held and string.match(held, '^%d+')
   if held_revision and #held_revision > 18 then held_revision = nil end
-  local revision = string.match(envelope, '^%d+')
+  local revision = string.match(ARGV[i + 1], '^%d+')
   if not held_revision or tonumber(held_revision) < tonumber(revision) then
-    if ARGV[7] ~= '0' and #envelope <= {INLINE_BYTES} then
-      append(ARGV[7], 'tenant', tenant, 'envelope', envelope)
-    elseif ARGV[7] ~= '0' then
-      append(ARGV[7], 'tenant', tenant, 'revision', revision)
-    end
-    redis.call('HSET', DOCUMENTS, tenant, envelope)
+    written[#written + 1] = i
   elseif tonumber(held_revision) > tonumber(revision) then
-    rejected[#rejected + 1] = tenant
+    rejected[#rejected + 1] = ARGV[i]
     rejected[#rejected + 1] = held_revision
   end
 end
+for n, i in ipairs(written) do
+  local tenant, envelope = ARGV[i], ARGV[i + 1]
+  if ARGV[7] ~= '0' then
+    local entry = {{'tenant', tenant}}
+    if #envelope <= {INLINE_BYTES} then
+      entry[3], entry[4] = 'envelope', envelope
+    else
+      entry[3], entry[4] = 'revision', string.match(envelope, '^%d+')
+    end
+    if n == #written and ARGV[8] ~= '' then entry[5], entry[6] = '{STATE_FIELD.decode()}', ARGV[8] end
+    append(ARGV[7], unpack(entry))
+  end
+  redis.call('HSET', DOCUMENTS, tenant, envelope)
+end
+sign(ARGV[8])
 local highest = math.max(number(field('{REVISION_FIELD.decode()}')), number(ARGV[6]))
 redis.call('HSET', IDENTITY, 'position', ARGV[5], '{REVISION_FIELD.decode()}', string.format('%d', highest))
 redis.call('HINCRBY', IDENTITY, 'writes', 1)
@@ -168,8 +185,8 @@ return redis.status_reply('OK')
 """
 )
 
-# ARGV: epoch, writes since it was begun, position, highest revision, stream length. The writes are all there, or Redis
-# was emptied or set back.
+# ARGV: epoch, writes since it was begun, position, highest revision, stream length, signed state. The writes are all
+# there, or Redis was emptied or set back.
 END_EPOCH = (
     _COMMON
     + f"""
@@ -179,6 +196,7 @@ end
 append(ARGV[7], 'epoch', ARGV[3])
 redis.call('HSET', DOCUMENTS, '{EPOCH_FIELD.decode()}', ARGV[3])
 redis.call('SET', EPOCH, ARGV[3])
+sign(ARGV[8])
 local highest = math.max(number(field('{REVISION_FIELD.decode()}')), number(ARGV[6]))
 redis.call('HSET', IDENTITY, 'position', ARGV[5], '{REVISION_FIELD.decode()}', string.format('%d', highest))
 mark_seen('0', '0')
@@ -217,6 +235,7 @@ class Claim(NamedTuple):
     revision: int
     position: int
     writes: str
+    state: bytes
 
 
 class Found(NamedTuple):
@@ -244,29 +263,39 @@ class Scripts:
 
     async def claim(self) -> Claim:
         """Claim the term, unless a later one was claimed; what stands in Redis."""
-        term, revision, position, writes = await self._run(self._claim)
-        return Claim(term, revision, position, writes.decode("utf-8", "replace"))
+        term, revision, position, writes, state = await self._run(self._claim)
+        return Claim(term, revision, position, writes.decode("utf-8", "replace"), state)
 
-    async def check(self, epoch: str, writes: str, *, was_away: bool) -> Found:
-        """Compare Redis with what was published as `epoch`, and mark that it was there now."""
-        loss, position, revision = await self._run(self._check, epoch, writes, int(was_away))
+    async def check(self, epoch: str, writes: str, *, was_away: bool, state: bytes = b"") -> Found:
+        """Compare Redis with what was published as `epoch`, and mark that it was there now.
+
+        Where it is, and `state` is given, that becomes the signed state.
+        """
+        loss, position, revision = await self._run(self._check, epoch, writes, int(was_away), state)
         return Found(loss.decode("utf-8", "replace"), position, revision)
 
     async def write(
-        self, epoch: str, writes: int, position: int, revision: int, length: int, envelopes: Sequence[tuple[str, bytes]]
+        self,
+        epoch: str,
+        writes: int,
+        position: int,
+        revision: int,
+        length: int,
+        state: bytes,
+        envelopes: Sequence[tuple[str, bytes]],
     ) -> dict[str, int]:
         """Write documents, and announce them unless `length` is 0; what is held of tenants, where that is later."""
         parts = [part for envelope in envelopes for part in envelope]
-        rejected = await self._run(self._write, epoch, writes, position, revision, length, *parts)
+        rejected = await self._run(self._write, epoch, writes, position, revision, length, state, *parts)
         return {tenant.decode(): int(held) for tenant, held in zip(rejected[::2], rejected[1::2], strict=True)}
 
     async def begin_epoch(self, *, is_first: bool) -> None:
         """Remove the epoch and all documents."""
         await self._run(self._begin_epoch, int(is_first))
 
-    async def end_epoch(self, epoch: str, writes: int, position: int, revision: int, length: int) -> None:
+    async def end_epoch(self, epoch: str, writes: int, position: int, revision: int, length: int, state: bytes) -> None:
         """Name what was written since the beginning as complete."""
-        await self._run(self._end_epoch, epoch, writes, position, revision, length)
+        await self._run(self._end_epoch, epoch, writes, position, revision, length, state)
 
     async def _run(self, script: Any, *values: Any) -> Any:
         try:

@@ -132,6 +132,17 @@ async def are_superseded(connection: AsyncConnection, held: Mapping[str, int]) -
     )
 
 
+async def published_revisions(connection: AsyncConnection) -> dict[str, int]:
+    """The tenants whose documents are marked as published, and at which revisions."""
+    newest = (
+        select(Change.tenant, Change.revision, Change.after.is_(None))
+        .where(Change.published_at.is_not(None))
+        .distinct(Change.tenant)
+        .order_by(Change.tenant, Change.revision.desc())
+    )
+    return {tenant: revision for tenant, revision, is_deleted in await connection.execute(newest) if not is_deleted}
+
+
 async def is_unpublished(connection: AsyncConnection, revision: int) -> bool:
     """Whether there is such a change, and it is not marked as published."""
     query = select(Change.revision).where(Change.revision == revision, Change.published_at.is_(None))

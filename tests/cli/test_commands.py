@@ -254,7 +254,7 @@ def test_a_change_can_be_waited_for_until_every_process_applies_it(
 def test_the_fleet_without_a_process(cli: Cli) -> None:
     wait_until(lambda: cli.json("fleet")["processes"] == [], "no process is listed", 30)
     assert cli.ok("fleet").split() == [
-        "SERVICES", "HOST", "PROCESS", "VERSION", "STATE", "LAG", "REVISION", "TENANTS", "REJECTED"
+        "SERVICES", "HOST", "PROCESS", "VERSION", "STATE", "LAG", "REVISION", "TENANTS", "KEYS", "REJECTED"
     ]  # fmt: skip
 
 

@@ -10,13 +10,15 @@ import redis
 from corspolicy.core.document import Document
 from corspolicy.core.validation import check
 from corspolicy.sync.wire import EPOCH_FIELD, Envelope, Keys, announcement
+from tests.redis_users import as_default
 
 
 class Published:
     """A Redis as clients see it."""
 
     def __init__(self, url: str, keys: Keys | None = None) -> None:
-        self.redis: Any = redis.Redis.from_url(url)
+        self.url = as_default(url)
+        self.redis: Any = redis.Redis.from_url(self.url)
         self.keys = keys or Keys()
 
     def envelope(self, tenant: str, revision: int, *origins: str) -> bytes:
@@ -46,9 +48,13 @@ class Published:
 
     def publish_envelope(self, tenant: str, envelope: bytes) -> None:
         """Store an envelope, and announce it."""
+        self.insert(tenant, envelope)
+
+    def insert(self, tenant: str, envelope: bytes, **fields: bytes) -> None:
+        """Store and announce an envelope, as anybody could who may write to Redis."""
         self.store(tenant, envelope)
         field, value = announcement(envelope)
-        self.announce(tenant=tenant, **{field.decode(): value})
+        self.announce(tenant=tenant, **{field.decode(): value}, **fields)
 
     def begin_epoch(self) -> None:
         """What a publisher does before it writes everything again."""

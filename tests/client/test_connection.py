@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from corspolicy import Policies
 from corspolicy.sync.connection import connect
+from tests.redis_users import as_default
 from tests.redises import SERVICE, Server, Watched
 from tests.support import free_port
 
@@ -22,7 +23,8 @@ SECRET, SENTINEL_SECRET = "p@ss/w:rd?", "s&ntinel=#"
 
 def ping(url: str) -> bool:
     async def run() -> bool:
-        async with connect(url, single_connection_client=True) as redis:
+        # As the default user: no other may write that.
+        async with connect(as_default(url), single_connection_client=True) as redis:
             return bool(await redis.set("here", "yes"))
 
     return asyncio.run(run())
@@ -118,7 +120,7 @@ def test_of_two_masters_the_one_of_the_later_failover_counts_and_who_does_not_an
 
 
 def test_who_is_no_sentinel_and_an_unknown_service_are_named(redis_url: str) -> None:
-    address = redis_url.removeprefix("redis://").partition("/")[0]
+    address = redis_url.rpartition("@")[2].partition("/")[0]
     with pytest.raises(RedisConnectionError, match="no server tells where Redis is: unknown command"):
         ping(f"redis+sentinel://{address}/{SERVICE}")
     with pytest.raises(RedisConnectionError, match=r"no server tells where Redis is: .*cluster support disabled"):

@@ -202,7 +202,7 @@ def test_what_the_file_is_of_is_written_into_it(redis_url: str, tmp_path: Path) 
     published.end_epoch("3")
 
     async def test() -> None:
-        policies = Policies(redis_url, namespace="staging", snapshot_path=path)
+        policies = Policies(published.url, namespace="staging", snapshot_path=path)
         await policies.start()
         await Follower(policies).until(lambda: asyncio.to_thread(lambda: _revision(path) == 7))
         cursor = policies.status().cursor

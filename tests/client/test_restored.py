@@ -169,12 +169,12 @@ def test_namespaces_that_share_a_redis_do_not_see_each_other(
         await follower.until(lambda: asyncio.to_thread(lambda: len(reports(staging)) == 1))
         assert reports(published) == []
 
-    following(redis_url, test)
+    following(published.url, test)
 
     async def test_default(follower: Follower) -> None:
         assert (await follower.allows("acme", A), await follower.allows("acme", B)) == (True, False)
 
-    following(redis_url, test_default, namespace="corspolicy")
+    following(published.url, test_default, namespace="corspolicy")
 
 
 @pytest.mark.parametrize("namespace", ["", "Upper", "with:colon", "with{brace}", "x" * 41, "new\nline"])

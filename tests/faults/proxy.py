@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
+from tests.redis_users import as_user
 from tests.support import WAIT_SECONDS, free_port
 
 T = TypeVar("T")
@@ -64,7 +65,8 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        """Of the Redis behind it, for a client's user."""
+        return as_user(f"redis://127.0.0.1:{self.port}/0", "client")
 
     def __enter__(self) -> Proxy:
         self._thread.start()

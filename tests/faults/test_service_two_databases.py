@@ -19,6 +19,7 @@ from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, Services
 from tests.faults.postgres import Postgres, own_postgres
 from tests.keys import EPOCH
+from tests.redis_users import as_user
 from tests.support import Api, Process, wait_until
 
 STAGING = "https://staging.example.com"
@@ -55,7 +56,7 @@ def _take_over(database_url: str, redis_url: str, *options: str, exit_code: int 
     environment = {
         **os.environ,
         "CORSPOLICY_DATABASE_URL": database_url,
-        "CORSPOLICY_REDIS_URL": redis_url,
+        "CORSPOLICY_REDIS_URL": as_user(redis_url, "service"),
     }
     command = [sys.executable, "-c", "from policy_service.cli.main import main; main()", "takeover", *options]
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)

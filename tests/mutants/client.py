@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from tests.mutants.mutant import CLIENT, FAULTS, Mutant
 
-CACHE, CHANGES, CONNECTION, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, PACE, REPLICA, REPORTER, SNAPSHOT = (
+(
+    CACHE, CHANGES, CONNECTION, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, PACE, REPLICA, REPORTER, SIGNATURES,
+    SNAPSHOT,
+) = (
     f"client/src/corspolicy/sync/{name}.py"
     for name in (
         "cache", "changes", "connection", "documents", "feed", "fetcher", "keeper", "last_known_good", "pace",
-        "replica", "reporter", "snapshot",
+        "replica", "reporter", "signatures", "snapshot",
     )
 )  # fmt: skip
 DOCUMENT = "client/src/corspolicy/core/document.py"
@@ -16,6 +19,7 @@ CAPACITY = CLIENT + "capacity.py::test_"
 FETCHING = CLIENT + "fetching.py::test_"
 FILE = CLIENT + "last_known_good.py::test_"
 KEEPING = CLIENT + "keeper.py::test_"
+SIGNING = CLIENT + "signatures.py::test_"
 STALE = CLIENT + "max_stale.py::test_"
 STARTS = CLIENT + "starts.py::test_"
 
@@ -322,5 +326,68 @@ CLIENT_MUTANTS = [
         " or tenant in self._awaited or tenant == PLATFORM\n",
         " or tenant in self._awaited\n",
         CAPACITY + "the_platforms_policy_always_applies",
+    ),
+    Mutant(
+        "a signature is verified",
+        SIGNATURES,
+        '            key.verify(base64.b64decode(text, altchars=b"-_", validate=True), message)\n',
+        '            base64.b64decode(text, altchars=b"-_", validate=True)\n',
+        SIGNING + "what_is_not_signed_by_the_publisher_is_rejected[altered-100]",
+    ),
+    Mutant(
+        "what has no signature is rejected",
+        SIGNATURES,
+        '            raise InvalidSignature("it is not signed")\n',
+        "            return\n",
+        SIGNING + "what_is_not_signed_by_the_publisher_is_rejected[unsigned-100]",
+    ),
+    Mutant(
+        "a signature is for one tenant",
+        SIGNATURES,
+        'namespace.encode(), tenant.encode(), b"%d"',
+        'namespace.encode(), b"%d"',
+        SIGNING + "what_is_not_signed_by_the_publisher_is_rejected[of another tenant-100]",
+    ),
+    Mutant(
+        "a signature is for one namespace",
+        SIGNATURES,
+        "kind, namespace.encode(), tenant.encode()",
+        "kind, tenant.encode()",
+        SIGNING + "what_is_not_signed_by_the_publisher_is_rejected[of another namespace-100]",
+    ),
+    Mutant(
+        "deletions are verified",
+        CHANGES,
+        "                cached.read(tenant, self._cache.verifier)\n",
+        "                cached.is_deletion or cached.read(tenant, self._cache.verifier)\n",
+        SIGNING + "what_is_not_signed_by_the_publisher_is_rejected[unsigned deletion-100]",
+    ),
+    Mutant(
+        "an older signed state is not followed",
+        SIGNATURES,
+        "if state.issued_at < self._newest:",
+        "if False:",
+        SIGNING + "an_older_redis_is_not_followed_neither_by_who_has_a_file[True]",
+    ),
+    Mutant(
+        "the age of the policies is that of the signed state",
+        CACHE,
+        "            at = self.verifier.confirmed_at(at)\n",
+        "            pass\n",
+        SIGNING + "policies_become_too_old_when_changes_are_withheld[everything]",
+    ),
+    Mutant(
+        "the signed state says which documents there are",
+        SIGNATURES,
+        "if held is not None and held.digest != state.digest:",
+        "if False:",
+        SIGNING + "policies_become_too_old_when_changes_are_withheld[one change]",
+    ),
+    Mutant(
+        "a file is what was signed",
+        KEEPER,
+        "if not verifier.prove(state, fresh.sum if found.head.complete else None):",
+        "if not verifier.prove(state, None):",
+        SIGNING + "a_file_that_is_not_what_was_signed_is_ignored[older]",
     ),
 ]

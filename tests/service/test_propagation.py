@@ -44,6 +44,7 @@ def _report(client: redis.Redis, name: str, **values: Any) -> None:
     report = Report(
         id=name, host="host-1", process=7, version="0.1.0", services=["billing"], started_at=0.0, ready=True, age=0.0,
         revision=1, cursor=FAR, epoch=epoch.decode(), digest="", tenants=1, complete=True, rejections={}, denied={},
+        key_ids=[],
     )  # fmt: skip
     client.set(PROCESS_PREFIX + name, json.dumps(json.loads(report.to_bytes()) | values), ex=15)
     client.zadd(PROCESSES, {name: time.time()})

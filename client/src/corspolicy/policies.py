@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corspolicy.core.decision import Chain, Reason
 from corspolicy.status import Status
 from corspolicy.sync.connection import connect
 from corspolicy.sync.replica import Options, Replica
+from corspolicy.sync.signatures import PUBLIC_KEYS_VARIABLE, Verifier
 from corspolicy.sync.wire import NAMESPACE_VARIABLE, Keys
 
 logger = logging.getLogger("corspolicy")
@@ -34,6 +35,7 @@ class Policies:
         startup_timeout: float = 5.0,
         max_stale: float | None = None,
         snapshot_path: str | Path | None = None,
+        public_keys: Sequence[str] | None = None,
     ) -> None:
         """Times are in seconds.
 
@@ -44,9 +46,12 @@ class Policies:
         the last of them came: a snapshot that is still coming in is waited for. `snapshot_path` names a file that is
         kept equal to the cached policies; a start that can't reach Redis goes on with it. `max_stale` is how old the
         cached policies may become, 5 or more, since Redis confirms them every 2 seconds: after that nothing is
-        granted; None means forever.
+        granted; None means forever. `public_keys`, by default those of CORSPOLICY_PUBLIC_KEYS, separated by commas,
+        are the policy service's: with them, only policies are applied that are signed with one of them, and the
+        policies are as old as what was signed of them last. Set `max_stale` too: it bounds how long somebody who can
+        write to Redis can keep changes from this process.
 
-        Raises ValueError for a missing or invalid URL, an invalid namespace, and a capacity below 1.
+        Raises ValueError for a missing or invalid URL, namespace or public key, and a capacity below 1.
         """
         url = redis_url or os.environ.get("CORSPOLICY_REDIS_URL")
         if not url:
@@ -56,7 +61,13 @@ class Policies:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; it must be at least 1")
         path = None if snapshot_path is None else Path(snapshot_path)
-        self._options = Options(url, keys, capacity, startup_timeout, max_stale, path)
+        if public_keys is None:
+            public_keys = [key for key in os.environ.get(PUBLIC_KEYS_VARIABLE, "").replace(",", " ").split() if key]
+        elif not public_keys:
+            raise ValueError("public_keys is empty: leave it out to ignore signatures")
+        if public_keys:
+            Verifier(keys.namespace, public_keys)
+        self._options = Options(url, keys, capacity, startup_timeout, max_stale, path, tuple(public_keys))
         self._replicas: dict[asyncio.AbstractEventLoop, Replica] = {}
         self._chains: dict[str, dict[asyncio.AbstractEventLoop, dict[str, Chain]]] = {}
         self.denied: Counter[Reason] = Counter()
@@ -64,7 +75,8 @@ class Policies:
     @classmethod
     def shared(cls) -> Policies:
         """The policies that all middlewares of this process share that were given none. Raises ValueError."""
-        settings = os.environ.get("CORSPOLICY_REDIS_URL", ""), os.environ.get(NAMESPACE_VARIABLE, "")
+        variables = "CORSPOLICY_REDIS_URL", NAMESPACE_VARIABLE, PUBLIC_KEYS_VARIABLE
+        settings = tuple(os.environ.get(name, "") for name in variables)
         if settings not in _shared:
             _shared[settings] = cls()
         return _shared[settings]
@@ -130,7 +142,7 @@ class Policies:
         return self._replica().status()
 
 
-_shared: dict[tuple[str, str], Policies] = {}
+_shared: dict[tuple[str, ...], Policies] = {}
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

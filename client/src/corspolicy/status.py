@@ -54,6 +54,8 @@ class Report:
     epoch: str | None
     """That of the snapshot that was taken last; None before the first, and while something may be missing."""
     digest: str
+    key_ids: Sequence[str]
+    """The public keys that it accepts; none: it ignores signatures."""
     tenants: int
     complete: bool
     rejections: Mapping[str, str]

@@ -17,10 +17,14 @@ def fleet(output: str) -> None:
     if output == "json":
         echo_json(snapshot)
         return
-    columns = ("services", "host", "process", "version", "state", "lag", "revision", "tenants", "rejected")
+    columns = ("services", "host", "process", "version", "state", "lag", "revision", "tenants", "keys", "rejected")
     show(
         output,
         snapshot["processes"],
         columns,
-        lambda process: [*(process[column] for column in columns[:-1]), sorted(process["rejections"])],
+        lambda process: [
+            *(process[column] for column in columns[:-2]),
+            process["key_ids"],
+            sorted(process["rejections"]),
+        ],
     )

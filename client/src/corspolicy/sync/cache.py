@@ -18,6 +18,7 @@ from corspolicy.core.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABL
 from corspolicy.core.document import PLATFORM, UnreadableDocument
 from corspolicy.core.names import is_slug
 from corspolicy.sync.documents import CachedDocument, Documents
+from corspolicy.sync.signatures import InvalidSignature, State, Verifier
 from corspolicy.sync.wire import Envelope, Unreadable
 
 MAX_REJECTIONS = 100
@@ -31,11 +32,12 @@ logger = logging.getLogger("corspolicy")
 class Cache:
     """Documents by tenant, newest revision only. Used by one event loop; readers never wait."""
 
-    def __init__(self, capacity: int, max_stale: float | None = None) -> None:
+    def __init__(self, capacity: int, max_stale: float | None = None, verifier: Verifier | None = None) -> None:
         self.capacity = capacity
+        self.verifier = verifier
         self._max_stale = max_stale
         # What is used is moved to the end.
-        self._documents = Documents()
+        self._documents = self.no_documents()
         self._chains: dict[str, dict[str, Chain]] = {}
         self._unknown: dict[str, float] = {}
         self._awaited: Counter[str] = Counter()
@@ -71,10 +73,28 @@ class Cache:
         return monotonic() > self.stale_at
 
     def confirm(self, at: float | None) -> None:
-        """Note that the documents were current at that time, by the monotonic clock; None: nobody knows when."""
+        """Note that the documents were current at that time, by the monotonic clock; None: nobody knows when.
+
+        With public keys, they are as old as what the publisher has signed of them.
+        """
+        if self.verifier is not None and at is not None:
+            at = self.verifier.confirmed_at(at)
         self.confirmed_at = at
         if self._max_stale is not None:
             self.stale_at = -math.inf if at is None else at + self._max_stale
+
+    def no_documents(self) -> Documents:
+        """A place for the documents of a snapshot."""
+        return Documents(is_signed=self.verifier is not None)
+
+    def is_as_signed(self, state: State) -> bool:
+        """Whether the documents are what the publisher has signed; of some of all documents, nobody can tell."""
+        assert self.verifier is not None
+        return self.verifier.prove(state, self._documents.sum if self.is_complete else None)
+
+    def note_unreadable(self, tenant: str, revision: int) -> None:
+        """Note that the publisher has signed a document that can't be read; the cached one stays."""
+        self._documents.note_unreadable(tenant, revision)
 
     def chains(self, service: str) -> dict[str, Chain]:
         """The compiled chains of `service` by tenant, always the same mapping: look here first."""
@@ -172,7 +192,7 @@ class Cache:
         """Cache what was fetched for `tenant`, unless a change has brought something newer; None: there is none."""
         if value is not None:
             cached = self.next(tenant, self.envelope(tenant, value))
-            if self.is_newer(tenant, cached.revision):
+            if self.is_newer(tenant, cached.revision) and self.is_signed(tenant, cached):
                 cached.is_used = True
                 self.apply(tenant, cached)
         elif tenant not in self._documents:
@@ -180,6 +200,17 @@ class Cache:
             while len(self._unknown) >= MAX_UNKNOWN:
                 del self._unknown[next(iter(self._unknown))]
             self._unknown[tenant] = monotonic() + UNKNOWN_SECONDS
+
+    def is_signed(self, tenant: str, cached: CachedDocument) -> bool:
+        """Whether a document may replace another; a rejection is noted. Without public keys, all may."""
+        if self.verifier is None:
+            return True
+        try:
+            self.verifier.check_document(tenant, cached.envelope)
+        except InvalidSignature as error:
+            self.reject(tenant, cached.revision, str(error))
+            return False
+        return True
 
     def cached(self, tenant: str) -> CachedDocument | None:
         """The cached document of a tenant."""
@@ -211,17 +242,19 @@ class Cache:
 
     def reject(self, tenant: str, revision: int, why: str) -> None:
         """Note that a document can't be read; the cached one stays."""
+        text = f"revision {revision}: {why}"
+        level = logging.DEBUG if self.rejections.get(tenant) == text else logging.ERROR
         if tenant in self.rejections or len(self.rejections) < MAX_REJECTIONS:
-            self.rejections[tenant] = f"revision {revision}: {why}"
-        logger.error(
-            "document of tenant %s at revision %d is unreadable and was not applied: %s", tenant, revision, why
+            self.rejections[tenant] = text
+        logger.log(
+            level, "document of tenant %s at revision %d is unreadable and was not applied: %s", tenant, revision, why
         )
 
     def _readable(self, tenant: str, cached: CachedDocument) -> CachedDocument | None:
         if cached.is_readable or cached.is_unreadable:
             return cached.last_readable
         try:
-            cached.read()
+            cached.read(tenant, self.verifier)
         except UnreadableDocument as error:
             self.reject(tenant, cached.revision, str(error))
         return cached.last_readable

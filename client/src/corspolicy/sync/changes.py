@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from redis.asyncio import Redis
 
+from corspolicy.core.document import UnreadableDocument
 from corspolicy.core.names import is_slug
 from corspolicy.sync.cache import Cache
 from corspolicy.sync.connection import Ask
 from corspolicy.sync.pace import Pace
+from corspolicy.sync.signatures import InvalidSignature
 from corspolicy.sync.snapshot import Snapshot
 from corspolicy.sync.wire import ZERO_ID, Entry, Envelope, Keys
 
@@ -56,8 +59,19 @@ class Changes:
                 self.gaps += 1
             if entry.tenant is not None:
                 await self._apply(entry, large, snapshot)
+            if entry.state is not None and snapshot is None:
+                self._compare(entry.state)
             self.cursor = entry.id
         return True
+
+    def _compare(self, value: bytes) -> None:
+        """Compare what is cached with what the publisher says that it is after this entry."""
+        if self._cache.verifier is None:
+            return
+        # One that is older than what was read already says nothing, nor does a forged one.
+        with suppress(InvalidSignature):
+            if not self._cache.is_as_signed(self._cache.verifier.read_state(value)):
+                self.gaps += 1
 
     async def _fetch_large(
         self, redis: Redis, ask: Ask, entries: Sequence[Entry], *, is_snapshot: bool
@@ -105,14 +119,25 @@ class Changes:
         if not is_newer and not is_news:
             return
         cached = self._cache.next(tenant, envelope)
-        if len(envelope.payload or b"") > LARGE_DOCUMENT_BYTES:
-            await asyncio.to_thread(cached.read)
-        elif not cached.is_readable:
-            cached.read()
+        try:
+            if len(envelope.payload or b"") > LARGE_DOCUMENT_BYTES:
+                await asyncio.to_thread(cached.read, tenant, self._cache.verifier)
+            else:
+                cached.read(tenant, self._cache.verifier)
+        except UnreadableDocument as error:
+            if not isinstance(error.__cause__, InvalidSignature):
+                self._note_unreadable(tenant, envelope.revision, snapshot, is_newer=is_newer)
+            raise
         if is_newer:
             self._cache.apply(tenant, cached)
         if snapshot is not None and is_news:
             snapshot.documents.put(tenant, cached)
+
+    def _note_unreadable(self, tenant: str, revision: int, snapshot: Snapshot | None, *, is_newer: bool) -> None:
+        if is_newer:
+            self._cache.note_unreadable(tenant, revision)
+        if snapshot is not None:
+            snapshot.documents.note_unreadable(tenant, revision)
 
 
 def _tenant(entry: Entry) -> str:

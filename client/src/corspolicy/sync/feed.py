@@ -23,8 +23,9 @@ from corspolicy.sync.changes import Changes
 from corspolicy.sync.connection import connect, last_id
 from corspolicy.sync.pace import Pace
 from corspolicy.sync.reporter import DEBOUNCE_SECONDS, Reporter
+from corspolicy.sync.signatures import InvalidSignature, State, Verifier
 from corspolicy.sync.snapshot import Snapshot
-from corspolicy.sync.wire import DATABASE_FIELD, EPOCH_FIELD, ZERO_ID, Keys, read_epoch
+from corspolicy.sync.wire import DATABASE_FIELD, EPOCH_FIELD, STATE_FIELD, ZERO_ID, Keys, read_epoch
 
 BLOCK_SECONDS = 2.0
 # Longer than BLOCK: Redis answers within BLOCK even when there is nothing new, so that silence beyond this means a
@@ -34,6 +35,9 @@ HANDSHAKE_SECONDS = 2.5
 CLOSE_SECONDS = 0.5
 REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
+# Between snapshots that are not what is signed: each costs as much as one that is.
+REJECTED_SECONDS = 5.0
+PROOFS = 5
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 3.0
 
@@ -53,6 +57,8 @@ class Feed:
         self._needs_snapshot = True
         self._must_resync = False
         self._was_whole = True
+        self._was_signed = True
+        self._state: State | None = None
         self._asked_at = 0.0
         self._heard_at = 0.0
         self._follows_since = 0.0
@@ -185,9 +191,9 @@ class Feed:
 
         All of them learn of a new epoch at once; changes are applied meanwhile as ever.
         """
-        if not self._cache.ready:
-            return True
         if self._spread_until == 0.0:
+            if not self._cache.ready:
+                return True
             self._spread_until = time.monotonic() + random.uniform(0, SPREAD_SECONDS)
         return time.monotonic() >= self._spread_until
 
@@ -211,12 +217,24 @@ class Feed:
         except ResponseError as error:
             inside, outside, why = None, None, str(error)
         is_whole = inside is not None and inside == outside
+        if is_whole and self._cache.verifier is not None:
+            self._state, why = await self._read_state(redis, self._cache.verifier)
+            is_whole = self._state is not None and self._state.epoch.encode() == inside
         if self._was_whole and not is_whole:
             # Before the first snapshot, a publisher that starts at the same time is no reason to worry.
             level = logging.WARNING if self._cache.ready else logging.INFO
             logger.log(level, "Redis has no complete snapshot, keeping the cached policies: %s", why)
         self._was_whole = is_whole
         return inside if is_whole else None
+
+    async def _read_state(self, redis: Redis, verifier: Verifier) -> tuple[State | None, str]:
+        """What the publisher has signed last, or why that does not count."""
+        try:
+            return verifier.read_state(
+                await self._answer(redis.hget(self._keys.identity, STATE_FIELD.decode()))
+            ), "its signed state is of another epoch"
+        except (InvalidSignature, ResponseError) as error:
+            return None, str(error)
 
     async def _compare(self, redis: Redis) -> None:
         """Where nothing new comes: see whether that is so, or the epoch is another, or the stream was trimmed."""
@@ -225,6 +243,8 @@ class Feed:
         if epoch is None or epoch != self._cache.epoch:
             self._needs_snapshot = True
         elif await self._last_id(redis) == self.cursor:
+            if self._state is not None and not self._cache.is_as_signed(self._state):
+                self._needs_snapshot = True
             self._confirm(asked_at)
         elif not await self._follow(redis, None):
             self._needs_snapshot = True
@@ -261,6 +281,10 @@ class Feed:
         if await self._read_epoch(redis) != epoch:
             self._must_resync |= must_resync
             return
+        if not await self._is_as_signed(redis, snapshot):
+            self._must_resync |= must_resync
+            self._spread_until = time.monotonic() + random.uniform(0, REJECTED_SECONDS)
+            return
         await self._read_database(redis)
         self._needs_snapshot = self._must_resync or self._changes.gaps != gaps
         self._cache.replace(snapshot.documents, epoch, is_complete=snapshot.is_complete)
@@ -268,6 +292,26 @@ class Feed:
         self._cache.confirm(asked_at)
         logger.info("snapshot of %d tenants at revision %d", len(self._cache), self._cache.revision)
         self.notify()
+
+    async def _is_as_signed(self, redis: Redis, snapshot: Snapshot) -> bool:
+        """Whether a snapshot is what the publisher has signed; where nothing is signed, every one is."""
+        verifier = self._cache.verifier
+        if verifier is None:
+            return True
+        for _ in range(PROOFS):
+            if await self._read_epoch(redis) is None or self._state is None:
+                return False
+            # All changes up to that state are in the stream before it; one that comes in between belongs to the next.
+            await self._follow(redis, None, snapshot)
+            while not self._changes.is_at_end:
+                await self._follow(redis, None, snapshot)
+            if verifier.prove(self._state, snapshot.documents.sum if snapshot.is_complete else None):
+                self._was_signed = True
+                return True
+        level = logging.ERROR if self._was_signed else logging.DEBUG
+        logger.log(level, "Redis does not hold what the publisher has signed, keeping the cached policies")
+        self._was_signed = False
+        return False
 
     async def _follow(self, redis: Redis, block: float | None, snapshot: Snapshot | None = None) -> bool:
         """Apply what has come since, waiting up to `block` seconds for it; whether anything came."""

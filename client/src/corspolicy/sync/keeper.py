@@ -12,9 +12,10 @@ from pathlib import Path
 
 from corspolicy.sync import last_known_good
 from corspolicy.sync.cache import Cache
-from corspolicy.sync.documents import CachedDocument, Documents
+from corspolicy.sync.documents import CachedDocument
 from corspolicy.sync.feed import Feed
 from corspolicy.sync.last_known_good import Head, LastKnownGood
+from corspolicy.sync.signatures import InvalidSignature
 from corspolicy.sync.threads import in_thread
 from corspolicy.sync.wire import Envelope
 
@@ -24,6 +25,7 @@ PAUSE_SECONDS = 0.5
 SHARE = 4
 RETRY_SECONDS = 5.0
 CONFIRM_SECONDS = 30.0
+HEAD_SECONDS = 0.5
 
 logger = logging.getLogger("corspolicy")
 
@@ -55,7 +57,10 @@ class Keeper:
         if why is not None:
             logger.error("ignoring the last-known-good file %s: %s", self._path, why)
             return
-        self._apply(found)
+        why = self._apply(found)
+        if why is not None:
+            logger.error("ignoring the last-known-good file %s: %s", self._path, why)
+            return
         logger.warning("Redis is out of reach: going on with %d tenants of %s", len(self._cache), self._path)
 
     def _mismatch(self, head: Head) -> str | None:
@@ -67,19 +72,42 @@ class Keeper:
             return f"it is of database {head.database}, and Redis of {known}"
         return None
 
-    def _apply(self, found: LastKnownGood) -> None:
-        fresh = Documents()
+    def _apply(self, found: LastKnownGood) -> str | None:
+        """Cache what was read; why not, where it is not what the publisher has signed."""
+        fresh = self._cache.no_documents()
         for tenant, envelope in found.envelopes.items():
             fresh.put(tenant, CachedDocument(tenant, envelope))
+        if (verifier := self._cache.verifier) is not None:
+            try:
+                state = verifier.read_state((found.head.state or "").encode())
+            except InvalidSignature as error:
+                return str(error)
+            if not verifier.prove(state, fresh.sum if found.head.complete else None):
+                return "it is not what the publisher has signed"
         self._cache.replace(fresh, None, is_complete=found.head.complete)
         self._cache.confirm(None if found.age is None else time.monotonic() - found.age)
         self._feed.notify()
+        return None
+
+    async def note_age(self) -> None:
+        """Take no older signed state from Redis than the file has."""
+        verifier = self._cache.verifier
+        if verifier is None:
+            return
+        with suppress(OSError, TimeoutError, InvalidSignature):
+            async with asyncio.timeout(HEAD_SECONDS):
+                head = await in_thread(lambda: last_known_good.read_head(self._path))
+            if head is not None:
+                verifier.read_state((head.state or "").encode())
 
     @property
     def is_due(self) -> bool:
         """Whether there is something to write, and it is known to be current."""
         feed, age = self._feed, self._feed.age
         if not feed.connected or feed.epoch is None or age is None or age > CONFIRM_SECONDS:
+            return False
+        verifier = self._cache.verifier
+        if verifier is not None and (verifier.proven is None or not self._cache.is_as_signed(verifier.proven)):
             return False
         return self._cache.version is not self._saved or time.monotonic() - self._saved_at > CONFIRM_SECONDS
 
@@ -113,7 +141,11 @@ class Keeper:
     def _describe(self) -> Head:
         cache, feed = self._cache, self._feed
         cursor, digest = feed.cursor.decode(), f"{cache.digest:016x}"
-        return Head(self._namespace, feed.database, feed.epoch, cursor, cache.revision, digest, cache.is_complete)
+        proven = None if cache.verifier is None else cache.verifier.proven
+        state = None if proven is None else proven.signed.decode()
+        return Head(
+            self._namespace, feed.database, feed.epoch, cursor, cache.revision, digest, cache.is_complete, state
+        )
 
     def _write(self, head: Head, envelopes: Iterable[tuple[str, Envelope]]) -> None:
         """In a thread. Several processes may share the file: each change is written once, and nothing older."""

@@ -41,6 +41,8 @@ class Head(NamedTuple):
     digest: str
     complete: bool
     """Whether it has all tenants."""
+    state: str | None = None
+    """What the publisher has signed of it, where the process has public keys."""
 
     def covers(self, other: Head) -> bool:
         """Whether both are of one stream, of which this has read more, or as much with the same result."""

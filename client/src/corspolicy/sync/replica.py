@@ -24,6 +24,7 @@ from corspolicy.sync.feed import Feed
 from corspolicy.sync.fetcher import Fetcher
 from corspolicy.sync.keeper import Keeper
 from corspolicy.sync.reporter import Reporter
+from corspolicy.sync.signatures import Verifier
 from corspolicy.sync.wire import Keys
 
 # Together two seconds.
@@ -44,6 +45,7 @@ class Options(NamedTuple):
     startup_timeout: float
     max_stale: float | None
     snapshot_path: Path | None
+    public_keys: tuple[str, ...]
 
 
 class Replica:
@@ -59,14 +61,15 @@ class Replica:
         self._version = version("corspolicy")
         self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         keys = options.keys
-        self._cache = Cache(options.capacity, options.max_stale)
+        self._verifier = Verifier(keys.namespace, options.public_keys) if options.public_keys else None
+        self._cache = Cache(options.capacity, options.max_stale, self._verifier)
         self._reporter = Reporter(keys, self._id, self._report)
         self._feed = Feed(options.redis_url, keys, self._cache, self._reporter)
         self._fetcher = Fetcher(self._feed.client, keys, self._cache)
         self.users = 0
         self._starting = self._start(self._wait_for_policies)
-        self._tasks = [self._start(self._feed.run), self._starting, self._start(self._fetcher.run)]
         self._keeper: Keeper | None = None
+        self._tasks = [self._start(self._follow), self._starting, self._start(self._fetcher.run)]
         if options.snapshot_path is not None:
             self._keeper = Keeper(options.snapshot_path, keys.namespace, self._cache, self._feed)
             self._tasks += [self._start(self._restore), self._start(self._keeper.run)]
@@ -81,6 +84,11 @@ class Replica:
                 logger.exception("a task of the policies failed: %s", run.__qualname__)
 
         return asyncio.get_running_loop().create_task(guarded(), name=f"corspolicy {run.__name__}")
+
+    async def _follow(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.note_age()
+        await self._feed.run()
 
     def chains(self, service: str) -> dict[str, Chain]:
         """The chains of `service` compiled so far, by tenant; always the same mapping."""
@@ -175,6 +183,7 @@ class Replica:
             cursor=status.cursor,
             epoch=self._feed.epoch,
             digest=f"{self._cache.digest:016x}",
+            key_ids=[] if self._verifier is None else self._verifier.key_ids,
             tenants=status.tenants,
             complete=status.complete,
             rejections=dict(islice(status.rejections.items(), MAX_REPORTED_REJECTIONS)),

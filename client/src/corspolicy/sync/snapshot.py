@@ -32,7 +32,7 @@ class Snapshot:
         self._keys = keys
         self._pace = pace
         self._trusts_cache = trusts_cache
-        self.documents = Documents()
+        self.documents: Documents = cache.no_documents()
         self.is_complete = True
         """Whether it is of all tenants: beyond `capacity` it is of those that are cached or awaited."""
 
@@ -54,7 +54,7 @@ class Snapshot:
             self.is_complete = self._may_fit(seen, total)
             yield
         if not self.is_complete:
-            self.documents = Documents()
+            self.documents = self._cache.no_documents()
             async for _ in self._cached_pages(redis, ask):
                 yield
 
@@ -92,5 +92,10 @@ class Snapshot:
             cached.envelope == envelope or (self._trusts_cache and cached.revision >= envelope.revision)
         ):
             self.documents.put(tenant, cached)
-        else:
-            self.documents.put(tenant, self._cache.next(tenant, envelope))
+            return
+        read = self._cache.next(tenant, envelope)
+        # Where it would replace something, at once; else when it is first used: a start does not wait for that.
+        if (cached is None and not read.is_deletion) or self._cache.is_signed(tenant, read):
+            self.documents.put(tenant, read)
+        elif cached is not None:
+            self.documents.put(tenant, cached)

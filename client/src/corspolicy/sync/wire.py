@@ -17,6 +17,9 @@ NAMESPACE_VARIABLE = "CORSPOLICY_NAMESPACE"
 EPOCH_FIELD = b":epoch"
 DATABASE_FIELD = b"database"
 REVISION_FIELD = b"revision"
+STATE_FIELD = b"state"
+SIGNATURE_MARK = b"sig="
+MAX_SIGNATURE_BYTES = 200
 INLINE_BYTES = 8192
 """The largest envelope that stands in the stream; of a larger one the stream has only the revision."""
 REPORT_SECONDS = 5.0
@@ -55,8 +58,8 @@ class Keys:
         self.epoch = f"{self.hash_tag}:epoch"
         self.term = f"{self.hash_tag}:term"
         self.identity = f"{self.hash_tag}:identity"
-        """A hash of what was published: `DATABASE_FIELD`, the id of the database that it is from, and
-        `REVISION_FIELD`, the highest published revision."""
+        """A hash of what was published: `DATABASE_FIELD`, the id of the database that it is from, `REVISION_FIELD`,
+        the highest published revision, and `STATE_FIELD`, what the publisher signed last of all of it."""
         self.processes = f"{self.hash_tag}:processes"
         """Ids of the processes that reported, scored by when, in seconds since the Unix epoch by Redis's clock. A
         process that stops cleanly removes its id and its report."""
@@ -96,14 +99,16 @@ def mark(tenant: str, revision: int) -> int:
 class Envelope(NamedTuple):
     """A tenant's published document as bytes, or None where the tenant was deleted, at its revision.
 
-    The revision comes first, in decimal, so that it can be compared without reading the document.
+    The revision comes first, in decimal, so that it can be compared without reading the document; then the signature,
+    where there is one.
     """
 
     revision: int
     payload: bytes | None
+    signature: bytes | None = None
 
     def to_bytes(self) -> bytes:
-        return b"%d" % self.revision if self.payload is None else b"%d %s" % self
+        return b" ".join(part for part in (b"%d" % self.revision, self.signature, self.payload) if part is not None)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Envelope:
@@ -111,7 +116,18 @@ class Envelope(NamedTuple):
         revision, _, payload = data.partition(b" ")
         if not revision.isdigit() or len(revision) > 19:
             raise Unreadable("an envelope starts with its revision")
-        return cls(int(revision), payload or None)
+        signature, payload = split_signature(payload)
+        return cls(int(revision), payload or None, signature)
+
+
+def split_signature(data: bytes) -> tuple[bytes | None, bytes]:
+    """The signature in front of what is signed, if there is one. Raises Unreadable if it is too long to be one."""
+    if not data.startswith(SIGNATURE_MARK):
+        return None, data
+    signature, _, signed = data.partition(b" ")
+    if len(signature) > MAX_SIGNATURE_BYTES:
+        raise Unreadable("the signature is too long")
+    return signature, signed
 
 
 def announcement(envelope: bytes) -> tuple[bytes, bytes]:
@@ -126,6 +142,7 @@ class Entry(NamedTuple):
 
     A change has the tenant and either its envelope or, where that is large, only its revision: the document itself is
     then in the hash. `previous` is the id of the entry before: a reader with another cursor has missed something.
+    `state` is what the publisher signed of all documents, as they are after this entry.
     """
 
     id: bytes
@@ -134,8 +151,10 @@ class Entry(NamedTuple):
     envelope: bytes | None
     revision: bytes | None
     epoch: bytes | None
+    state: bytes | None
 
     @classmethod
     def from_fields(cls, entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
         get = fields.get
-        return cls(entry_id, get(b"previous"), get(b"tenant"), get(b"envelope"), get(b"revision"), get(b"epoch"))
+        names = b"previous", b"tenant", b"envelope", b"revision", b"epoch", STATE_FIELD
+        return cls(entry_id, *map(get, names))
