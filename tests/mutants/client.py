@@ -11,6 +11,7 @@ CACHE, CHANGES, CONNECTION, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, P
         "replica", "reporter", "snapshot",
     )
 )  # fmt: skip
+NAMES, LOGS = "client/src/corspolicy/sync/names.py", "client/src/corspolicy/sync/logs.py"
 DOCUMENT = "client/src/corspolicy/core/document.py"
 CAPACITY = CLIENT + "capacity.py::test_"
 FETCHING = CLIENT + "fetching.py::test_"
@@ -289,6 +290,27 @@ CLIENT_MUTANTS = [
         FETCHING + "an_idle_connection_that_was_dropped_denies_nobody[silently]",
     ),
     Mutant(
+        "tenants that are known have a queue of their own",
+        FETCHER,
+        "await (self._known if self._cache.is_known(tenant) else self._others).fetch(tenant)",
+        "await self._others.fetch(tenant)",
+        FETCHING + "a_flood_of_random_names_neither_delays_nor_evicts_who_is_known",
+    ),
+    Mutant(
+        "a tenant that was evicted is known",
+        CACHE,
+        "            self._documents.evict(tenant)\n            self._known.add(tenant)\n",
+        "            self._documents.evict(tenant)\n",
+        FETCHING + "a_flood_of_random_names_neither_delays_nor_evicts_who_is_known",
+    ),
+    Mutant(
+        "names of tenants take a bounded number of bytes",
+        NAMES,
+        "while self._free < 0:",
+        "while False:",
+        FETCHING + "names_are_remembered_within_a_number_of_bytes",
+    ),
+    Mutant(
         "changes of tenants that are being fetched are taken",
         CACHE,
         "return self.is_complete or tenant in self._documents or tenant in self._awaited or tenant == PLATFORM",
@@ -312,7 +334,7 @@ CLIENT_MUTANTS = [
     Mutant(
         "a tenant that was changed is not unknown any more",
         CACHE,
-        "        self._unknown.pop(tenant, None)\n        self._documents.deleted.pop(tenant, None)\n",
+        "        self._unknown.discard(tenant)\n        self._known.add(tenant)\n",
         "        pass\n",
         CAPACITY + "a_tenant_that_was_unknown_is_served_once_it_is_there",
     ),

@@ -5,7 +5,6 @@ Pure ASGI 3. Bodies are never touched; of the messages only `http.response.start
 
 from __future__ import annotations
 
-import logging
 from asyncio import AbstractEventLoop, get_running_loop
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -16,6 +15,7 @@ from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Reason, decide
 from corspolicy.core.names import is_service
 from corspolicy.core.request import Line
 from corspolicy.policies import Policies
+from corspolicy.sync.logs import logger
 from corspolicy.tenancy import Scope, TenantResolver, resolver
 
 Message = MutableMapping[str, Any]
@@ -23,8 +23,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Tenant = str | TenantResolver | Callable[[Scope], str | None]
-
-logger = logging.getLogger("corspolicy")
 
 
 class PolicySource(Protocol):
@@ -118,7 +116,7 @@ class CORSPolicyMiddleware:
         """The chain of a tenant that is not compiled yet; what is not the name of a tenant is allowed nothing."""
         if tenant is None or isinstance(tenant, str):
             return await self._policies.chain(self._service, tenant)
-        logger.error("the tenant resolver returned %r, which is not a text; nothing is granted", tenant)
+        logger.error("the tenant resolver returned %s, which is not a text; nothing is granted", repr(tenant))
         return TENANT_UNKNOWN
 
     def _with_extra_vary(self, headers: Iterable[Line]) -> list[Line]:

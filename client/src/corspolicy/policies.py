@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -12,10 +11,9 @@ from pathlib import Path
 from corspolicy.core.decision import Chain, Reason
 from corspolicy.status import Status
 from corspolicy.sync.connection import connect
+from corspolicy.sync.logs import logger
 from corspolicy.sync.replica import Options, Replica
 from corspolicy.sync.wire import NAMESPACE_VARIABLE, Keys
-
-logger = logging.getLogger("corspolicy")
 
 
 class Policies:

@@ -6,7 +6,6 @@ All keys share one hash tag: of a Cluster only the node that has its slot is use
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from corspolicy.sync.logs import logger
 from corspolicy.sync.wire import ZERO_ID, Keys
 
 URL_FORMS = (
@@ -41,8 +41,6 @@ _PLAIN: dict[str, Any] = {
     "socket_timeout": None,
     "socket_connect_timeout": None,
 }
-
-logger = logging.getLogger("corspolicy")
 
 
 def slot(keys: Keys) -> int:

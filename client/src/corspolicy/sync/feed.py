@@ -21,6 +21,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from corspolicy.sync.cache import Cache
 from corspolicy.sync.changes import Changes
 from corspolicy.sync.connection import connect, last_id
+from corspolicy.sync.logs import logger
 from corspolicy.sync.pace import Pace
 from corspolicy.sync.reporter import DEBOUNCE_SECONDS, Reporter
 from corspolicy.sync.snapshot import Snapshot
@@ -36,8 +37,6 @@ REBUILD_POLL_SECONDS = 0.25
 SPREAD_SECONDS = 0.5
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 3.0
-
-logger = logging.getLogger("corspolicy")
 
 
 class Feed:

@@ -15,6 +15,7 @@ from corspolicy.sync.cache import Cache
 from corspolicy.sync.documents import CachedDocument, Documents
 from corspolicy.sync.feed import Feed
 from corspolicy.sync.last_known_good import Head, LastKnownGood
+from corspolicy.sync.logs import logger
 from corspolicy.sync.threads import in_thread
 from corspolicy.sync.wire import Envelope
 
@@ -24,8 +25,6 @@ PAUSE_SECONDS = 0.5
 SHARE = 4
 RETRY_SECONDS = 5.0
 CONFIRM_SECONDS = 30.0
-
-logger = logging.getLogger("corspolicy")
 
 
 class Keeper:
