@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tests.mutants.mutant import CLIENT, FAULTS, Mutant
 
-CACHE, CHANGES, CONNECTION, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, PACE, REPLICA, REPORTER, SNAPSHOT = (
+CACHE, CHANGES, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, PACE, REPLICA, REPORTER, SNAPSHOT = (
     f"client/src/corspolicy/sync/{name}.py"
     for name in (
-        "cache", "changes", "connection", "documents", "feed", "fetcher", "keeper", "last_known_good", "pace",
+        "cache", "changes", "documents", "feed", "fetcher", "keeper", "last_known_good", "pace",
         "replica", "reporter", "snapshot",
     )
 )  # fmt: skip
-NAMES, LOGS = "client/src/corspolicy/sync/names.py", "client/src/corspolicy/sync/logs.py"
+NAMES, SEARCH = "client/src/corspolicy/sync/names.py", "client/src/corspolicy/sync/search.py"
+LOGS = "client/src/corspolicy/sync/logs.py"
 DOCUMENT = "client/src/corspolicy/core/document.py"
 CAPACITY = CLIENT + "capacity.py::test_"
 FETCHING = CLIENT + "fetching.py::test_"
@@ -263,10 +264,17 @@ CLIENT_MUTANTS = [
     ),
     Mutant(
         "a connection to a master that was replaced is left",
-        CONNECTION,
-        "        is_there = True\n",
-        "        return\n        is_there = True\n",
+        SEARCH,
+        "            if (connection.host, connection.port) != found:\n",
+        "            if False:\n",
         FAULTS + "sentinel.py::test_a_master_wakes_that_does_not_know_of_its_successor",
+    ),
+    Mutant(
+        "all connections of a process share one to each Sentinel",
+        FEED,
+        "self._connect = connector(redis_url, keys, single_connection_client=True)",
+        "self._connect = lambda: connector(redis_url, keys, single_connection_client=True)()",
+        CLIENT + "connection.py::test_a_process_has_one_connection_to_each_sentinel_over_a_failover",
     ),
     Mutant(
         "a fetch is of the epoch that is followed",
