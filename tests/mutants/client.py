@@ -263,6 +263,13 @@ CLIENT_MUTANTS = [
         FILE + "a_file_of_another_namespace_or_database_is_ignored",
     ),
     Mutant(
+        "without asyncio the start of an application fails",
+        "client/src/corspolicy/middleware.py",
+        '                await send({"type": "lifespan.startup.failed", "message": str(error)})\n',
+        "",
+        STARTS + "without_asyncio_the_start_of_an_application_fails_and_requests_are_denied_without_a_word",
+    ),
+    Mutant(
         "a connection to a master that was replaced is left",
         SEARCH,
         "            if (connection.host, connection.port) != found:\n",

@@ -15,6 +15,8 @@ from corspolicy.sync.logs import logger
 from corspolicy.sync.replica import Options, Replica
 from corspolicy.sync.wire import NAMESPACE_VARIABLE, Keys
 
+NEEDS_ASYNCIO = "corspolicy needs asyncio: serve this application with asyncio or uvloop, not with trio"
+
 
 class Policies:
     """Policies read from Redis. Share one among all middlewares of a process.
@@ -136,6 +138,5 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         # Logged as well: a server may go on without the lifespan that failed, and not say why.
-        message = "corspolicy needs asyncio: serve this application with asyncio or uvloop, not with trio"
-        logger.critical(message)
-        raise RuntimeError(message) from None
+        logger.critical(NEEDS_ASYNCIO)
+        raise RuntimeError(NEEDS_ASYNCIO) from None
