@@ -229,7 +229,7 @@ def test_without_asyncio_the_start_of_an_application_fails_and_requests_are_deni
     def serve(middleware: CORSPolicyMiddleware, *scopes: Any) -> None:
         # As another event loop would run them.
         for scope in scopes:
-            with pytest.raises((StopIteration, RuntimeError), match="needs asyncio|^$"):
+            with pytest.raises((StopIteration, RuntimeError), match=r"needs asyncio|^$"):
                 middleware(scope, receive, send).send(None)
 
     def new() -> CORSPolicyMiddleware:

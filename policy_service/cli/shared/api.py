@@ -59,13 +59,14 @@ class Api:
     """The admin API. Any number of threads may share one."""
 
     def __init__(self, url: str, key: str, timeout: httpx.Timeout = TIMEOUT) -> None:
-        self.url = url.rstrip("/")
+        self.url = _without_login(url.rstrip("/"))
+        """For messages."""
         headers = {
             "Authorization": f"Bearer {key}",
             "Accept": "application/json",
             "User-Agent": f"corspolicy/{version('corspolicy-service')}",
         }
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout)
 
     @classmethod
     def from_environment(cls, timeout: httpx.Timeout = TIMEOUT) -> Self:
@@ -74,9 +75,9 @@ class Api:
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise ApiError(f"Invalid CORSPOLICY_URL {url!r}: {error}. {_EXAMPLE}") from error
+            raise ApiError(f"Invalid CORSPOLICY_URL {_without_login(url)!r}. {_EXAMPLE}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ApiError(f"Invalid CORSPOLICY_URL {url!r}. {_EXAMPLE}")
+            raise ApiError(f"Invalid CORSPOLICY_URL {_without_login(url)!r}. {_EXAMPLE}")
         key = os.environ.get("CORSPOLICY_API_KEY", "").strip()
         if not key:
             raise ApiError("CORSPOLICY_API_KEY is not set. `corspolicy keys create` creates the first API key.")
@@ -182,8 +183,8 @@ class Api:
         media_type = response.headers.get("content-type", "no content type").partition(";")[0]
         location = f" to {response.headers['location']}" if "location" in response.headers else ""
         raise ApiError(
-            f"{response.url} responded {response.status_code} {response.reason_phrase}{location} with {media_type}: "
-            "that is not the admin API. Check CORSPOLICY_URL."
+            f"{_without_login(str(response.url))} responded {response.status_code} {response.reason_phrase}{location} "
+            f"with {media_type}: that is not the admin API. Check CORSPOLICY_URL."
         )
 
     def _rejected(self, problem: Mapping[str, Any]) -> Rejected:
@@ -202,6 +203,12 @@ def error_text(error: Mapping[str, Any], place: str | None = None) -> str:
     where = error.get("pointer") if place is None else place
     text = f"  {where}: {error['detail']}" if where else f"  {error['detail']}"
     return text + (f"\n    try: {error['suggestion']}" if error.get("suggestion") else "")
+
+
+def _without_login(url: str) -> str:
+    """The URL without the user name and password that it may have, for messages."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _wait(response: httpx.Response, attempt: int) -> float | None:
