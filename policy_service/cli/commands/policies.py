@@ -10,7 +10,7 @@ from policy_service.cli.gitops import strict_yaml
 from policy_service.cli.gitops.files import policy_text
 from policy_service.cli.shared.api import Api, Rejected, WriteOptions, error_text
 from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
-from policy_service.cli.shared.output import ask, counted, echo, echo_json, output_option, show
+from policy_service.cli.shared.output import ask, counted, echo, echo_json, echo_lines, output_option, show
 
 _service_argument = click.argument("service", default="default")
 
@@ -50,7 +50,7 @@ def show_policy(tenant: str, service: str, output: str) -> None:
     if output == "json":
         echo_json(policy)
         return
-    echo(policy_text(policy), nl=False)
+    echo_lines(policy_text(policy), nl=False)
 
 
 @policies.command("put")

@@ -6,7 +6,7 @@ import click
 
 from policy_service.cli.shared.api import Api, WriteOptions
 from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
-from policy_service.cli.shared.output import ask, echo, echo_json, output_option, show, table
+from policy_service.cli.shared.output import ask, echo, echo_json, echo_lines, output_option, show, table
 
 
 @click.group()
@@ -35,9 +35,10 @@ def show_tenant(tenant: str, output: str) -> None:
         echo_json(item)
         return
     echo(f"{item['tenant']}  {item['name']}".rstrip())
-    echo(f"revision {item['revision']}, created at {item['created_at']}\n")
+    echo(f"revision {item['revision']}, created at {item['created_at']}")
+    echo()
     rows = [(service, len(policy["allow_origins"])) for service, policy in sorted(item["policies"].items())]
-    echo(table(("service", "origins"), rows))
+    echo_lines(table(("service", "origins"), rows))
 
 
 @tenants.command("create")

@@ -10,7 +10,7 @@ import click
 from policy_service.cli.gitops.apply import Applied, apply
 from policy_service.cli.gitops.plan import Plan, colour, lines
 from policy_service.cli.shared.api import Api, WriteOptions
-from policy_service.cli.shared.output import ask, counted, echo, plain
+from policy_service.cli.shared.output import ask, counted, echo, echo_lines
 
 INTERRUPTED = 130
 _MAX_NAMED = 5
@@ -20,7 +20,7 @@ def show(plan: Plan) -> None:
     """Print what a plan changes."""
     for step in plan.steps:
         for sign, text in lines(step):
-            echo(plain(text), colour=colour(sign))
+            echo(text, colour=colour(sign))
     counts = Counter(step.action for step in plan.steps)
     parts = [f"{counts[action]:,} to {action}" for action in ("create", "change", "delete")]
     echo(f"{', '.join(parts)}; {plan.unchanged:,} unchanged.")
@@ -44,7 +44,7 @@ def confirm_and_apply(api: Api, plan: Plan, options: WriteOptions, *, yes: bool)
 def _report(count: int, applied: Applied) -> None:
     echo(f"{applied.done:,} of {counted(count, 'tenant')} applied.")
     for rejection in applied.rejections:
-        echo(rejection, err=True)
+        echo_lines(rejection, err=True)
     if applied.is_interrupted:
         echo("Interrupted. Run the command again to continue.", err=True)
         sys.exit(INTERRUPTED)

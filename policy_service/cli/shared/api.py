@@ -15,6 +15,8 @@ import click
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
+from policy_service.cli.shared.output import plain
+
 DEFAULT_URL = "http://127.0.0.1:8700"
 _EXAMPLE = "Set it to a URL such as https://corspolicy.example.com."
 # The service may delay a response for 60 seconds, until a change is applied everywhere.
@@ -159,6 +161,8 @@ class Api:
     ) -> httpx.Response:
         try:
             return self._http.request(method, path, json=body, params=query, headers=headers)
+        except httpx.InvalidURL as error:
+            raise ApiError(f"Not the name of anything: {path.rpartition('/')[2]!r}.") from error
         except httpx.TimeoutException as error:
             message = f"{self.url} did not respond in time. The request may have been carried out."
             raise Unreachable(message) from error
@@ -189,7 +193,7 @@ class Api:
 
     def _rejected(self, problem: Mapping[str, Any]) -> Rejected:
         status = problem["status"]
-        message = f"{problem['title']}: {problem['detail']}"
+        message = plain(f"{problem['title']}: {problem['detail']}")
         if status == httpx.codes.UNAUTHORIZED:
             message = f"{self.url} rejected the key in CORSPOLICY_API_KEY: it is wrong, expired or revoked."
         code = problem["type"].rpartition(":")[2]
@@ -201,8 +205,10 @@ class Api:
 def error_text(error: Mapping[str, Any], place: str | None = None) -> str:
     """One entry of a problem's errors, in one line or two; `place` replaces its pointer."""
     where = error.get("pointer") if place is None else place
-    text = f"  {where}: {error['detail']}" if where else f"  {error['detail']}"
-    return text + (f"\n    try: {error['suggestion']}" if error.get("suggestion") else "")
+    lines = [f"  {where}: {error['detail']}" if where else f"  {error['detail']}"]
+    if error.get("suggestion"):
+        lines.append(f"    try: {error['suggestion']}")
+    return "\n".join(map(plain, lines))
 
 
 def _without_login(url: str) -> str:

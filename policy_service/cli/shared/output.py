@@ -22,14 +22,19 @@ output_option = click.option(
 _UNUSUAL = re.compile(r"[^ -~\n]")
 
 
-def echo(text: str = "", *, colour: str | None = None, err: bool = False, nl: bool = True) -> None:
+def echo(line: str = "", *, colour: str | None = None, err: bool = False) -> None:
+    """Print one line, whatever is in it."""
+    click.secho(plain(line), fg=colour, err=err)
+
+
+def echo_lines(text: str, *, colour: str | None = None, err: bool = False, nl: bool = True) -> None:
     """Print lines."""
     click.secho(plain_lines(text), fg=colour, err=err, nl=nl)
 
 
 def ask(question: str) -> None:
     """Ask, and raise click.Abort unless the answer is yes."""
-    click.confirm(plain_lines(question), abort=True)
+    click.confirm(plain(question), abort=True)
 
 
 def show(output: str, data: Any, headings: Sequence[str], row: Callable[[Any], Sequence[object]]) -> None:
@@ -37,12 +42,12 @@ def show(output: str, data: Any, headings: Sequence[str], row: Callable[[Any], S
     if output == "json":
         echo_json(data)
     else:
-        echo(table(headings, [row(item) for item in data]))
+        echo_lines(table(headings, [row(item) for item in data]))
 
 
 def echo_json(data: Any) -> None:
     """Print a value as JSON."""
-    echo(json_text(data, indent=2))
+    echo_lines(json_text(data, indent=2))
 
 
 def json_text(data: Any, indent: int | None = None) -> str:
