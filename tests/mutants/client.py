@@ -263,6 +263,13 @@ CLIENT_MUTANTS = [
         FILE + "a_file_of_another_namespace_or_database_is_ignored",
     ),
     Mutant(
+        "what the client logs is printable",
+        LOGS,
+        "logger.addFilter(PrintableFilter())",
+        "",
+        CLIENT + "foreign_values.py::test_names_documents_epochs_and_reports_of_others_are_logged_plain",
+    ),
+    Mutant(
         "without asyncio the start of an application fails",
         "client/src/corspolicy/middleware.py",
         '                await send({"type": "lifespan.startup.failed", "message": str(error)})\n',
