@@ -263,6 +263,13 @@ CLIENT_MUTANTS = [
         FILE + "a_file_of_another_namespace_or_database_is_ignored",
     ),
     Mutant(
+        "the file of a process over its capacity does not say to be complete",
+        KEEPER,
+        "is_complete=found.head.complete",
+        "is_complete=True",
+        KEEPING + "a_file_of_a_process_with_more_tenants_than_fit_is_not_all_there_is",
+    ),
+    Mutant(
         "what the client logs is printable",
         LOGS,
         "logger.addFilter(PrintableFilter())",
