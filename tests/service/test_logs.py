@@ -39,6 +39,7 @@ class Serving(NamedTuple):
     key: str
     log: Path
     environment: dict[str, str]
+    process: subprocess.Popen[bytes]
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def serving(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Servi
         )
     try:
         wait_until(lambda: embedded.is_open(port), "the service listens")
-        yield Serving(port, admin_key(database_url), log, environment)
+        yield Serving(port, admin_key(database_url), log, environment, process)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(15)
@@ -109,11 +110,18 @@ def test_a_client_that_goes_away_from_a_stream_or_a_wait_leaves_one_line(serving
         % (len(body), body),
     }
     for line, rest in requests.items():
+        head = f"{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {serving.key}\r\n".encode()
         with socket.create_connection(("127.0.0.1", serving.port)) as connection:
-            connection.sendall(f"{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {serving.key}\r\n".encode() + rest)
-            time.sleep(1.0)
-    assert len(httpx.get(f"{api}{path}", headers=headers).json()["items"]) == 1
-    time.sleep(1.0)
+            connection.sendall(head + rest)
+            if line.startswith("GET"):
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            else:
+                wait_until(lambda: httpx.get(f"{api}{path}", headers=headers).json()["items"], "it is written")
+    with redis.Redis.from_url(redis_url) as client:
+        client.zrem("{corspolicy}:processes", "silent")
+    # What ends, has ended: by itself, or with the process.
+    serving.process.send_signal(signal.SIGTERM)
+    serving.process.wait(15)
     text = _text(serving)
     assert "Traceback" not in text
     for line in requests:
