@@ -174,15 +174,16 @@ def test_more_requests_at_once_than_fit_are_all_served(published: Published, red
 
 def test_a_flood_of_random_names_neither_delays_nor_evicts_who_is_known(published: Published, redis_url: str) -> None:
     evicted, held, changed = TENANTS[:10], TENANTS[-1], "changed"
-    round_trip = 0.3
+    round_trip = 0.2
+    is_over = asyncio.Event()
     seconds: list[float] = []
 
     async def flood(process: Process) -> None:
-        # Ten thousand, each as long as a slug may be: more than there are places, and than the line brings answers.
-        requests = []
-        for _ in range(20):
-            requests += [asyncio.create_task(process.reason(f"flood-{secrets.token_hex(28)}")) for _ in range(500)]
-            await asyncio.sleep(0.15)
+        # At least ten thousand, each as long as a slug may be: more than there are places, and the line brings answers.
+        requests: list[asyncio.Task[Reason]] = []
+        while len(requests) < 10_000 or not is_over.is_set():
+            requests += [asyncio.create_task(process.reason(f"flood-{secrets.token_hex(28)}")) for _ in range(100)]
+            await asyncio.sleep(0.03)
         assert set(await asyncio.gather(*requests)) == {Reason.TENANT_UNKNOWN, Reason.NOT_READY}
 
     async def test(process: Process) -> None:
@@ -199,7 +200,7 @@ def test_a_flood_of_random_names_neither_delays_nor_evicts_who_is_known(publishe
             began_at = time.monotonic()
             assert await process.allows(tenant), tenant
             seconds.append(time.monotonic() - began_at)
-        assert not flooding.done()
+        is_over.set()
         await flooding
         assert process.policies.status().tenants == CAPACITY
 
@@ -208,7 +209,7 @@ def test_a_flood_of_random_names_neither_delays_nor_evicts_who_is_known(publishe
     without_fetch, _, *fetched = seconds
     assert without_fetch < round_trip
     # Each in time, as was seen; and most within their own fetch's.
-    assert statistics.median(fetched) < 1.5 * round_trip
+    assert statistics.median(fetched) < 2 * round_trip
 
 
 @pytest.mark.parametrize("length", [1, 63])
