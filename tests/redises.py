@@ -106,10 +106,12 @@ class Watched:
 
     def wait_until_replaced(self) -> None:
         """Return when a Sentinel knows that the replica has taken the master's place."""
-        wait_until(lambda: self.replica.port in self._named(), "the replica has taken over")
+        wait_until(self.is_replaced, "the replica has taken over")
 
-    def _named(self) -> list[int]:
-        return [sentinel.client.sentinel_master(SERVICE)["port"] for sentinel in self.sentinels]
+    def is_replaced(self) -> bool:
+        """Whether a Sentinel knows that the replica has taken the master's place."""
+        ports = [sentinel.client.sentinel_master(SERVICE)["port"] for sentinel in self.sentinels]
+        return self.replica.port in ports
 
     def _is_complete(self) -> bool:
         states = [sentinel.client.sentinel_master(SERVICE) for sentinel in self.sentinels]

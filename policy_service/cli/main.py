@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -44,6 +47,27 @@ class _Main(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _printable_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _printable_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Let no error show what a terminal obeys, or the password of a URL, whatever it names."""
+    try:
+        yield
+    except click.ClickException as error:
+        # Imported only here: completion and scripts start fast.
+        from corspolicy.sync.logs import printable_lines
+
+        error.message = printable_lines(error.message)  # type: ignore[misc]
+        raise
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})

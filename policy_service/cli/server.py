@@ -18,6 +18,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from policy_service import migrate
 from policy_service.auth.callers import Caller
+from policy_service.cli.shared.output import ask, echo
 from policy_service.database import DATABASE_ERRORS, create_engine, create_redis, create_sessions
 from policy_service.errors import Problem, message_of
 from policy_service.http.connections import PROTOCOL
@@ -66,13 +67,12 @@ def take_over_redis(*, yes: bool) -> None:
         if not yes:
             if not sys.stdin.isatty():
                 raise click.ClickException("Not a terminal: pass --yes")
-            click.confirm(
+            ask(
                 f"In the namespace {settings.namespace}, Redis holds the policies of database {owner or 'nobody'}. "
-                "Every service that reads them will apply this database's policies instead. Replace them?",
-                abort=True,
+                "Every service that reads them will apply this database's policies instead. Replace them?"
             )
         identity = asyncio.run(_take_over(settings))
-    click.echo(f"Redis is now this database's ({identity}); its publisher writes everything within seconds.")
+    echo(f"Redis is now this database's ({identity}); its publisher writes everything within seconds.")
 
 
 async def _owner(settings: Settings) -> str | None:

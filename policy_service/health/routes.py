@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from policy_service.database import DATABASE_ERRORS
 from policy_service.http.container import part
 from policy_service.http.dependencies import HealthSessionsDep, RedisDep
+from policy_service.http.logs import printable
 from policy_service.publisher import store
 from policy_service.publisher.leader import Publisher
 from policy_service.publisher.store import Waiting
@@ -75,8 +76,9 @@ async def readyz(
         ready=waiting is not None,
         database=waiting is not None,
         redis=is_redis_there,
-        publisher=publisher.state,
+        # Both may name what Redis or PostgreSQL said.
+        publisher=printable(publisher.state),
         unpublished=None if waiting is None else waiting.number,
         oldest_unpublished_seconds=None if waiting is None else waiting.seconds,
-        problems=publisher.problems,
+        problems=[printable(problem) for problem in publisher.problems],
     )

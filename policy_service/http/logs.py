@@ -1,32 +1,13 @@
-"""What no log shows: characters that a terminal obeys, line breaks within a message, and passwords in URLs."""
+"""What no log of the service shows, whoever writes it: see `corspolicy.sync.logs`."""
 
 from __future__ import annotations
 
 import logging
-import re
-import traceback
-from textwrap import indent
 from typing import Any
 
-_PASSWORDS = (
-    # Whatever it holds unescaped, up to the last @ before a space or a quote.
-    (re.compile(r"""(://[^\s:/?#@]*):[^\s"'<>]+@"""), r"\1:***@"),
-    (re.compile(r"""([?&][a-z_]*password=)[^\s&"'<>]+"""), r"\1***"),
-)
+from corspolicy.sync.logs import printable, printable_lines, printable_traceback
 
-
-def printable(text: str) -> str:
-    """The text with every control, bidi and other invisible character escaped, and the passwords of URLs masked."""
-    for pattern, replacement in _PASSWORDS:
-        text = pattern.sub(replacement, text)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def printable_lines(text: str) -> str:
-    """The same, with its line breaks."""
-    return "\n".join(map(printable, text.split("\n")))
+__all__ = ["SafeRecord", "install_safe_records", "printable", "printable_lines"]
 
 
 class SafeRecord(logging.LogRecord):
@@ -37,9 +18,7 @@ class SafeRecord(logging.LogRecord):
         if isinstance(self.args, tuple):
             # Some formatters, such as that of uvicorn's access log, write the arguments themselves.
             self.args = tuple(printable(value) if isinstance(value, str) else value for value in self.args)
-        if self.exc_info and self.exc_info[0] is not None:
-            text = "".join(traceback.format_exception(*self.exc_info)).rstrip("\n")
-            self.exc_text = indent(printable_lines(text), "  ")
+        self.exc_text = printable_traceback(self)
 
     def getMessage(self) -> str:  # noqa: N802 - the name of the standard library
         """The message, printable."""

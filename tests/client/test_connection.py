@@ -14,6 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from corspolicy import Policies
 from corspolicy.sync.connection import connect
+from tests.client.published import Published
+from tests.client.test_capacity import CAPACITY, TENANTS, A, Process, new_published
 from tests.redis_users import as_default
 from tests.redises import SERVICE, Server, Watched
 from tests.support import free_port
@@ -117,6 +119,46 @@ def test_of_two_masters_the_one_of_the_later_failover_counts_and_who_does_not_an
         known = ",".join(sentinel.address for sentinel in watched.sentinels)
         assert ping(f"redis+sentinel://{cut_off.address},127.0.0.1:{free_port()},{known}/{SERVICE}")
         assert (old.client.exists("here"), watched.replica.client.exists("here")) == (0, 1)
+
+
+def test_a_process_has_one_connection_to_each_sentinel_over_a_failover(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        watched = Watched(stack, tmp_path)
+        published = new_published(f"redis://{watched.master.address}/0")
+        seen: set[tuple[str, str]] = set()
+
+        def asking() -> list[int]:
+            """How many connections ask each Sentinel where Redis is, beside the test's own."""
+            numbers = []
+            for sentinel in watched.sentinels:
+                own = sentinel.client.client_id()
+                others = [each for each in sentinel.client.client_list() if each["id"] != str(own)]
+                ids = [each["id"] for each in others if each["cmd"].startswith("sentinel")]
+                seen.update((sentinel.address, each) for each in ids)
+                numbers.append(len(ids))
+            return numbers
+
+        async def test() -> None:
+            # Beyond its capacity it has three connections to Redis.
+            policies = Policies(watched.url, capacity=CAPACITY)
+            await policies.start()
+            process = Process(policies, published)
+            assert await process.allows(TENANTS[0])
+            for tenant in TENANTS:
+                assert await process.allows(tenant)
+            assert await process.allows(TENANTS[0])
+            assert await asyncio.to_thread(asking) == [1, 1, 1]
+            await asyncio.to_thread(watched.sentinels[0].client.sentinel_failover, SERVICE)
+            await process.until(lambda: asyncio.to_thread(lambda: max(asking()) < 2 and watched.is_replaced()))
+            Published(f"redis://{watched.replica.address}/0").publish("new", 100, A)
+            await process.until(lambda: process.allows("new"))
+            assert await asyncio.to_thread(asking) == [1, 1, 1]
+            # None was made for just one question, which is asked every second; each may have been made again once.
+            assert len(seen) <= 2 * len(watched.sentinels)
+            await policies.stop()
+            await process.until(lambda: asyncio.to_thread(lambda: asking() == [0, 0, 0]))
+
+        asyncio.run(test())
 
 
 def test_who_is_no_sentinel_and_an_unknown_service_are_named(redis_url: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import statistics
 import time
+import tracemalloc
 
 import pytest
 
 from corspolicy import Reason
+from corspolicy.sync.names import Names
 from tests.client.published import Published
 from tests.client.test_capacity import CAPACITY, TENANTS, A, B, Process, new_published, running
 from tests.faults.proxy import BOTH, Proxy, Way
@@ -166,3 +170,62 @@ def test_more_requests_at_once_than_fit_are_all_served(published: Published, red
         assert process.policies.status().tenants == 2
 
     running(redis_url, published, test, capacity=2)
+
+
+def test_a_flood_of_random_names_neither_delays_nor_evicts_who_is_known(published: Published, redis_url: str) -> None:
+    evicted, held, changed = TENANTS[:10], TENANTS[-1], "changed"
+    round_trip = 0.2
+    is_over = asyncio.Event()
+    seconds: list[float] = []
+
+    async def flood(process: Process) -> None:
+        # At least ten thousand, each as long as a slug may be: more than there are places, and the line brings answers.
+        requests: list[asyncio.Task[Reason]] = []
+        while len(requests) < 10_000 or not is_over.is_set():
+            requests += [asyncio.create_task(process.reason(f"flood-{secrets.token_hex(28)}")) for _ in range(100)]
+            await asyncio.sleep(0.03)
+        assert set(await asyncio.gather(*requests)) == {Reason.TENANT_UNKNOWN, Reason.NOT_READY}
+
+    async def test(process: Process) -> None:
+        # All are used once, so that the first ones are evicted; and one is seen in the stream.
+        for tenant in TENANTS:
+            assert await process.allows(tenant)
+        published.publish(changed, 100, A)
+        await process.follows()
+        proxy.slow_down(round_trip / 2)
+        flooding = asyncio.create_task(flood(process))
+        await asyncio.sleep(round_trip)
+        # One that needs no fetch; the first that needs one, and a connection; then one after the other.
+        for tenant in (held, changed, *evicted[:7]):
+            began_at = time.monotonic()
+            assert await process.allows(tenant), tenant
+            seconds.append(time.monotonic() - began_at)
+        is_over.set()
+        await flooding
+        assert process.policies.status().tenants == CAPACITY
+
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
+        running(proxy.url, published, test)
+    without_fetch, _, *fetched = seconds
+    assert without_fetch < round_trip
+    # Each in time, as was seen; and most within their own fetch's.
+    assert statistics.median(fetched) < 2 * round_trip
+
+
+@pytest.mark.parametrize("length", [1, 63])
+def test_names_are_remembered_within_a_number_of_bytes(length: int) -> None:
+    limit = 200_000
+    tracemalloc.start()
+    names = Names(limit)
+    for number in range(3000):
+        names.add(f"{number:x}".rjust(length, "x"), time.monotonic())
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert limit / 2 < used < 1.1 * limit
+    assert f"{2999:x}".rjust(length, "x") in names
+    count = len(names)
+    names.discard(f"{2999:x}".rjust(length, "x"))
+    names.clear()
+    for number in range(count):
+        names.add(f"{number:x}".rjust(length, "y"))
+    assert len(names) == count

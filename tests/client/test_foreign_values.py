@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from corspolicy import Policies
+from corspolicy.sync import last_known_good
+from corspolicy.sync.wire import Envelope
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
+from tests.client.test_last_known_good import HEAD, nowhere
 
 # For so long it is watched how busy the client is.
 WATCHED_SECONDS = 1.5
@@ -100,3 +108,94 @@ def test_what_is_held_stays_and_nothing_spins(
             await policies.stop()
 
     asyncio.run(test())
+
+
+# An escape sequence, a C1 one, a bidi override, an invisible one, line breaks of four kinds.
+HOSTILE = "\x1b[31m\x9b31m\u202e\u200b\nFORGED\r\u2028FORGED\x85\x00"
+SECRET = "s3cr/et@x"
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """All that all loggers write, as a plain handler writes it."""
+    written, root = io.StringIO(), logging.getLogger()
+    handler, level = logging.StreamHandler(written), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield written
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def test_names_documents_epochs_and_reports_of_others_are_logged_plain(
+    published: Published, redis_url: str, tmp_path: Path, log: io.StringIO
+) -> None:
+    redis, keys = published.redis, published.keys
+    path = tmp_path / "last-good"
+    last_known_good.write(path, HEAD, [("acme", Envelope.from_bytes(published.envelope("acme", 1, A)))])
+
+    def unreadable(revision: int) -> bytes:
+        document = {"format": 1, "tenant": HOSTILE, "revision": revision, "policies": {HOSTILE * 100: {HOSTILE: 1}}}
+        return Envelope(revision, json.dumps(document).encode()).to_bytes()
+
+    async def test() -> None:
+        policies = Policies(redis_url, startup_timeout=0.5)
+        await policies.start()
+        published.publish_envelope("acme", unreadable(10))
+        published.publish_envelope(HOSTILE, unreadable(11))
+        published.publish_envelope("other", HOSTILE.encode())
+        redis.set(keys.report(HOSTILE), HOSTILE)
+        redis.zadd(keys.processes, {HOSTILE: 1e12})
+        redis.hset(keys.identity, "database", HOSTILE)
+        redis.set(keys.epoch, HOSTILE)
+        published.announce(epoch=HOSTILE)
+
+        async def has_rejected() -> bool:
+            return policies.status().rejections.keys() == {"acme", "other"}
+
+        await Follower(policies).until(has_rejected)
+        assert all(why.isprintable() and len(why) < 7000 for why in policies.status().rejections.values())
+        # That file is of another database than Redis, which has no snapshot now.
+        starting = Policies(redis_url, startup_timeout=1.0, snapshot_path=path)
+        await starting.start()
+        for each in (policies, starting):
+            await each.stop()
+        try:
+            raise ValueError(HOSTILE)
+        except ValueError:
+            logging.getLogger("corspolicy").exception("a failure")
+
+    asyncio.run(test())
+    text = log.getvalue()
+    assert all(line.isprintable() and not line.startswith("FORGED") for line in text.split("\n")), text
+    assert r"document of tenant acme at revision 10 is unreadable and was not applied: policy \x1b[31m" in text
+    assert re.search(r"ignoring the last-known-good file .* of database database, and Redis of \\x1b", text)
+    assert r"  FORGED\r\u2028FORGED\x85\x00" in text
+
+
+def test_no_password_is_logged(published: Published, redis_url: str, log: io.StringIO) -> None:
+    def urls(password: str) -> list[str]:
+        login = f"redis://limited:{quote(password, safe='')}@"
+        return [redis_url.replace("redis://", login), nowhere().replace("redis://", login)]
+
+    published.redis.execute_command("ACL", "SETUSER", "limited", "reset", "on", f">{SECRET}", "~*", "+@all")
+
+    async def test() -> None:
+        right, *others = [Policies(url, startup_timeout=0.3) for url in (*urls(SECRET), *urls(f"{SECRET}-wrong"))]
+        for policies in (right, *others):
+            await policies.start()
+        assert right.is_ready()
+        published.redis.execute_command("ACL", "DELUSER", "limited")
+
+        async def has_lost() -> bool:
+            return not right.status().connected
+
+        await Follower(right).until(has_lost)
+        for policies in (right, *others):
+            await policies.stop()
+
+    asyncio.run(test())
+    text = log.getvalue()
+    assert text.count("lost Redis") >= 4
+    for form in (SECRET, quote(SECRET), quote(SECRET, safe=""), "s3cr"):
+        assert form not in text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from corspolicy import Policies
+from corspolicy import CORSPolicyMiddleware, Policies
 from tests.client.published import Published
 from tests.client.test_feed import A, B, Follower
 from tests.faults.proxy import Proxy, Way
@@ -205,3 +205,41 @@ def test_without_asyncio_a_start_says_so(redis_url: str, caplog: pytest.LogCaptu
         stopping.send(None)
     (record,) = caplog.records
     assert "trio" in record.message
+
+
+def test_without_asyncio_the_start_of_an_application_fails_and_requests_are_denied_without_a_word(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"acme.example.com"), (b"origin", A.encode())]
+    request = {"type": "http", "method": "GET", "headers": headers, "path": "/"}
+
+    def serve(middleware: CORSPolicyMiddleware, *scopes: Any) -> None:
+        # As another event loop would run them.
+        for scope in scopes:
+            with pytest.raises((StopIteration, RuntimeError), match=r"needs asyncio|^$"):
+                middleware(scope, receive, send).send(None)
+
+    def new() -> CORSPolicyMiddleware:
+        return CORSPolicyMiddleware(application, service="billing", tenant="acme", policies=Policies(redis_url))
+
+    serve(new(), {"type": "lifespan"}, request, request)
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed", *["http.response.start"] * 2]
+    assert "serve this application with asyncio" in sent[0]["message"]
+    # Where a server has no lifespan, the first request says it.
+    serve(new(), request, request)
+    assert all(message["headers"] == [(b"vary", b"Origin")] for message in sent[1:])
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"] * 2
+    assert all("trio" in record.message and record.exc_info is None for record in caplog.records)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from tests.mutants.mutant import CLIENT, FAULTS, Mutant
 
 (
-    CACHE, CHANGES, CONNECTION, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, PACE, REPLICA, REPORTER, SIGNATURES,
-    SNAPSHOT,
+    CACHE, CHANGES, DOCUMENTS, FEED, FETCHER, KEEPER, LAST_KNOWN_GOOD, PACE, REPLICA, REPORTER, SIGNATURES, SNAPSHOT,
 ) = (
     f"client/src/corspolicy/sync/{name}.py"
     for name in (
-        "cache", "changes", "connection", "documents", "feed", "fetcher", "keeper", "last_known_good", "pace",
-        "replica", "reporter", "signatures", "snapshot",
+        "cache", "changes", "documents", "feed", "fetcher", "keeper", "last_known_good", "pace", "replica",
+        "reporter", "signatures", "snapshot",
     )
 )  # fmt: skip
+NAMES, SEARCH = "client/src/corspolicy/sync/names.py", "client/src/corspolicy/sync/search.py"
+LOGS = "client/src/corspolicy/sync/logs.py"
 DOCUMENT = "client/src/corspolicy/core/document.py"
 CAPACITY = CLIENT + "capacity.py::test_"
 FETCHING = CLIENT + "fetching.py::test_"
@@ -265,11 +266,39 @@ CLIENT_MUTANTS = [
         FILE + "a_file_of_another_namespace_or_database_is_ignored",
     ),
     Mutant(
+        "the file of a process over its capacity does not say to be complete",
+        KEEPER,
+        "is_complete=found.head.complete",
+        "is_complete=True",
+        KEEPING + "a_file_of_a_process_with_more_tenants_than_fit_is_not_all_there_is",
+    ),
+    Mutant(
+        "what the client logs is printable",
+        LOGS,
+        "logger.addFilter(PrintableFilter())",
+        "",
+        CLIENT + "foreign_values.py::test_names_documents_epochs_and_reports_of_others_are_logged_plain",
+    ),
+    Mutant(
+        "without asyncio the start of an application fails",
+        "client/src/corspolicy/middleware.py",
+        '                await send({"type": "lifespan.startup.failed", "message": str(error)})\n',
+        "",
+        STARTS + "without_asyncio_the_start_of_an_application_fails_and_requests_are_denied_without_a_word",
+    ),
+    Mutant(
         "a connection to a master that was replaced is left",
-        CONNECTION,
-        "        is_there = True\n",
-        "        return\n        is_there = True\n",
+        SEARCH,
+        "            if (connection.host, connection.port) != found:\n",
+        "            if False:\n",
         FAULTS + "sentinel.py::test_a_master_wakes_that_does_not_know_of_its_successor",
+    ),
+    Mutant(
+        "all connections of a process share one to each Sentinel",
+        FEED,
+        "self._connect = connector(redis_url, keys, single_connection_client=True)",
+        "self._connect = lambda: connector(redis_url, keys, single_connection_client=True)()",
+        CLIENT + "connection.py::test_a_process_has_one_connection_to_each_sentinel_over_a_failover",
     ),
     Mutant(
         "a fetch is of the epoch that is followed",
@@ -291,6 +320,27 @@ CLIENT_MUTANTS = [
         "patience = min(PATIENCE_SECONDS + PATIENCE * self._took, SILENCE_SECONDS)",
         "patience = SILENCE_SECONDS",
         FETCHING + "an_idle_connection_that_was_dropped_denies_nobody[silently]",
+    ),
+    Mutant(
+        "tenants that are known have a queue of their own",
+        FETCHER,
+        "await (self._known if self._cache.is_known(tenant) else self._others).fetch(tenant)",
+        "await self._others.fetch(tenant)",
+        FETCHING + "a_flood_of_random_names_neither_delays_nor_evicts_who_is_known",
+    ),
+    Mutant(
+        "a tenant that was evicted is known",
+        CACHE,
+        "            self._documents.evict(tenant)\n            self._known.add(tenant)\n",
+        "            self._documents.evict(tenant)\n",
+        FETCHING + "a_flood_of_random_names_neither_delays_nor_evicts_who_is_known",
+    ),
+    Mutant(
+        "names of tenants take a bounded number of bytes",
+        NAMES,
+        "while self._free < 0:",
+        "while False:",
+        FETCHING + "names_are_remembered_within_a_number_of_bytes",
     ),
     Mutant(
         "changes of tenants that are being fetched are taken",
@@ -316,7 +366,7 @@ CLIENT_MUTANTS = [
     Mutant(
         "a tenant that was changed is not unknown any more",
         CACHE,
-        "        self._unknown.pop(tenant, None)\n        self._documents.deleted.pop(tenant, None)\n",
+        "        self._unknown.discard(tenant)\n        self._known.add(tenant)\n",
         "        pass\n",
         CAPACITY + "a_tenant_that_was_unknown_is_served_once_it_is_there",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import os
 import signal
@@ -12,9 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
+import asyncpg
 import httpx
 import pytest
+import redis
 
 from policy_service.http.logs import SafeRecord, printable
 from policy_service.local import embedded
@@ -23,6 +28,7 @@ from tests.support import free_port, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("corspolicy"))
 # An escape sequence, a C1 one, a bidi override, a zero-width space, line breaks of three kinds.
+SECRET = "s3cr/et@x"
 HOSTILE = "\x1b[31m\x9b31m\u202e\u200b\nERROR forged\r\u2028\x00"
 
 
@@ -32,22 +38,38 @@ class Serving(NamedTuple):
     port: int
     key: str
     log: Path
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
 
 
 @pytest.fixture
 def serving(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Serving]:
     port, log = free_port(), tmp_path / "log"
-    environment = {**os.environ, "CORSPOLICY_DATABASE_URL": database_url, "CORSPOLICY_REDIS_URL": redis_url}
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("ACL", "SETUSER", "limited", "reset", "on", f">{SECRET}", "~*", "+@all")
+    urls = {
+        # The tests' PostgreSQL trusts whoever comes from this machine, with any password.
+        "CORSPOLICY_DATABASE_URL": database_url.replace("@", f":{quote(SECRET, safe='')}@"),
+        "CORSPOLICY_REDIS_URL": redis_url.replace("redis://", f"redis://limited:{quote(SECRET, safe='')}@"),
+    }
+    environment = {**os.environ, **urls}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [COMMAND, "serve", "--port", str(port)], env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         wait_until(lambda: embedded.is_open(port), "the service listens")
-        yield Serving(port, admin_key(database_url), log)
+        yield Serving(port, admin_key(database_url), log, environment, process)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(15)
+        with redis.Redis.from_url(redis_url) as client:
+            client.acl_deluser("limited")
+    _require_no_secret(log.read_text())
+
+
+def _require_no_secret(text: str) -> None:
+    assert not any(form in text for form in (SECRET, quote(SECRET), quote(SECRET, safe=""), "s3cr")), text
 
 
 def test_an_aborted_request_is_one_line(serving: Serving) -> None:
@@ -69,6 +91,71 @@ def test_an_aborted_request_is_one_line(serving: Serving) -> None:
         "the client closed the connection before its request was complete: "
         r"POST /v1/tenants/\x1b[31m\nforged\u202e/policies/default/origins",
     ]
+
+
+def test_a_client_that_goes_away_from_a_stream_or_a_wait_leaves_one_line(serving: Serving, redis_url: str) -> None:
+    api = f"http://127.0.0.1:{serving.port}"
+    headers = {"Authorization": f"Bearer {serving.key}"}
+    httpx.post(f"{api}/v1/tenants", json={"tenant": "acme"}, headers=headers).raise_for_status()
+    # A process that does not answer: a write waits for it.
+    report = {"id": "silent", "host": "h", "process": 1, "services": [], "epoch": None, "cursor": "0-0"}
+    with redis.Redis.from_url(redis_url) as client:
+        client.zadd("{corspolicy}:processes", {"silent": client.time()[0]})
+        client.set("{corspolicy}:process:silent", json.dumps(report))
+    path = "/v1/tenants/acme/policies/default/origins"
+    body = b'{"pattern": "https://a.example.com"}'
+    requests = {
+        "GET /v1/changes": b"Accept: text/event-stream\r\n\r\n",
+        f"POST {path}": b"Content-Type: application/json\r\nPrefer: wait=30\r\nContent-Length: %d\r\n\r\n%s"
+        % (len(body), body),
+    }
+    for line, rest in requests.items():
+        head = f"{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {serving.key}\r\n".encode()
+        with socket.create_connection(("127.0.0.1", serving.port)) as connection:
+            connection.sendall(head + rest)
+            if line.startswith("GET"):
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            else:
+                wait_until(lambda: httpx.get(f"{api}{path}", headers=headers).json()["items"], "it is written")
+    with redis.Redis.from_url(redis_url) as client:
+        client.zrem("{corspolicy}:processes", "silent")
+    # What ends, has ended: by itself, or with the process.
+    serving.process.send_signal(signal.SIGTERM)
+    serving.process.wait(15)
+    text = _text(serving)
+    assert "Traceback" not in text
+    for line in requests:
+        assert text.count(f'"{line} ') + text.count(f": {line}\n") <= 1
+
+
+def test_no_password_is_shown_at_start_ups_reconnections_and_errors(serving: Serving, redis_url: str) -> None:
+    def is_ready(*, redis: bool) -> bool:
+        ready = httpx.get(f"http://127.0.0.1:{serving.port}/readyz")
+        _require_no_secret(ready.text)
+        return bool(ready.json()["redis"] is redis)
+
+    async def end_sessions() -> None:
+        connection = await asyncpg.connect(serving.environment["CORSPOLICY_DATABASE_URL"].replace("+asyncpg", ""))
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        await connection.execute(f"{others} AND pid <> pg_backend_pid()")
+        await connection.close()
+
+    wait_until(lambda: is_ready(redis=True), "it is ready")
+    # Now the password is wrong, and the sessions end.
+    with redis.Redis.from_url(redis_url) as client:
+        client.acl_deluser("limited")
+    asyncio.run(end_sessions())
+    wait_until(lambda: is_ready(redis=False), "Redis is out of reach")
+    wait_until(lambda: "publishing is interrupted" in _text(serving), "the publisher is interrupted")
+    for command in (["takeover", "--yes"], ["serve", "--port", str(serving.port)], ["tenants", "list"]):
+        environment = {
+            **serving.environment,
+            "CORSPOLICY_URL": f"http://me:{quote(SECRET, safe='')}@127.0.0.1:{serving.port}",
+            "CORSPOLICY_API_KEY": "cpk_x",
+        }
+        done = subprocess.run([COMMAND, *command], env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0
+        _require_no_secret(done.stdout + done.stderr)
 
 
 def _text(serving: Serving) -> str:

@@ -5,7 +5,6 @@ Pure ASGI 3. Bodies are never touched; of the messages only `http.response.start
 
 from __future__ import annotations
 
-import logging
 from asyncio import AbstractEventLoop, get_running_loop
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -15,7 +14,8 @@ from typing import Any, Protocol, TypeVar, overload
 from corspolicy.core.decision import TENANT_UNKNOWN, Chain, Reason, decide
 from corspolicy.core.names import is_service
 from corspolicy.core.request import Line
-from corspolicy.policies import Policies
+from corspolicy.policies import NEEDS_ASYNCIO, Policies
+from corspolicy.sync.logs import logger
 from corspolicy.tenancy import Scope, TenantResolver, resolver
 
 Message = MutableMapping[str, Any]
@@ -23,8 +23,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Tenant = str | TenantResolver | Callable[[Scope], str | None]
-
-logger = logging.getLogger("corspolicy")
 
 
 class PolicySource(Protocol):
@@ -71,6 +69,7 @@ class CORSPolicyMiddleware:
         self._policies: PolicySource = Policies.shared() if policies is None else policies
         self._chains = self._policies.chains(service)
         self._denied = self._policies.denied
+        self._needs_asyncio = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,7 +79,7 @@ class CORSPolicyMiddleware:
             tenant = self._resolve(scope)
             chain = self._chains.get(get_running_loop(), _NO_CHAINS).get(tenant)
         except Exception:
-            logger.exception("the tenant of a request could not be resolved; nothing is granted")
+            self._log_failure()
             tenant, chain = None, TENANT_UNKNOWN
         if chain is None:
             chain = await self._find_chain(tenant)
@@ -114,11 +113,22 @@ class CORSPolicyMiddleware:
 
         await self._app(scope, receive, send_decided)
 
+    def _log_failure(self) -> None:
+        """Log why a request has no chain: each time what its resolver raised, and once that there is no event loop."""
+        try:
+            get_running_loop()
+        except RuntimeError:
+            if not self._needs_asyncio:
+                logger.critical("%s; nothing is granted", NEEDS_ASYNCIO)
+            self._needs_asyncio = True
+        else:
+            logger.exception("the tenant of a request could not be resolved; nothing is granted")
+
     async def _find_chain(self, tenant: object) -> Chain:
         """The chain of a tenant that is not compiled yet; what is not the name of a tenant is allowed nothing."""
         if tenant is None or isinstance(tenant, str):
             return await self._policies.chain(self._service, tenant)
-        logger.error("the tenant resolver returned %r, which is not a text; nothing is granted", tenant)
+        logger.error("the tenant resolver returned %s, which is not a text; nothing is granted", repr(tenant))
         return TENANT_UNKNOWN
 
     def _with_extra_vary(self, headers: Iterable[Line]) -> list[Line]:
@@ -136,8 +146,17 @@ class CORSPolicyMiddleware:
             message = await receive()
             if message["type"] == "lifespan.startup" and not is_started:
                 is_started = True
-                await self._policies.start()
+                await start()
             return message
+
+        async def start() -> None:
+            try:
+                await self._policies.start()
+            except RuntimeError as error:
+                # An exception alone may be taken for an application that has no lifespan.
+                self._needs_asyncio = True
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
 
         async def send_stopped(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown"):

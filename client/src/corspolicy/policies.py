@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,12 @@ from pathlib import Path
 from corspolicy.core.decision import Chain, Reason
 from corspolicy.status import Status
 from corspolicy.sync.connection import connect
+from corspolicy.sync.logs import logger
 from corspolicy.sync.replica import Options, Replica
 from corspolicy.sync.signatures import PUBLIC_KEYS_VARIABLE, Verifier
 from corspolicy.sync.wire import NAMESPACE_VARIABLE, Keys
 
-logger = logging.getLogger("corspolicy")
+NEEDS_ASYNCIO = "corspolicy needs asyncio: serve this application with asyncio or uvloop, not with trio"
 
 
 class Policies:
@@ -150,6 +150,5 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         # Logged as well: a server may go on without the lifespan that failed, and not say why.
-        message = "corspolicy needs asyncio: serve this application with asyncio or uvloop, not with trio"
-        logger.critical(message)
-        raise RuntimeError(message) from None
+        logger.critical(NEEDS_ASYNCIO)
+        raise RuntimeError(NEEDS_ASYNCIO) from None

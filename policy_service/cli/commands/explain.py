@@ -11,7 +11,7 @@ import click
 from corspolicy.core.http_names import normalized_method
 from policy_service.cli.shared.api import Api
 from policy_service.cli.shared.arguments import service_option, tenant_argument
-from policy_service.cli.shared.output import echo_json, output_option, plain
+from policy_service.cli.shared.output import echo, echo_json, output_option
 from policy_service.decisions.page_requests import (
     needs_preflight,
     preflight_headers,
@@ -111,21 +111,21 @@ def _verdict(answer: Mapping[str, Any]) -> str:
 def _show(answer: Mapping[str, Any]) -> None:
     verdict = _verdict(answer)
     reason = f" ({answer['reason']})" if verdict == "denied" else ""
-    click.secho(verdict + reason, fg="red" if verdict == "denied" else "green")
-    click.echo(plain(answer["message"]))
+    echo(verdict + reason, colour="red" if verdict == "denied" else "green")
+    echo(answer["message"])
     for near in answer["near_misses"][1:]:
-        click.echo(plain(near["message"]))
-    click.echo()
+        echo(near["message"])
+    echo()
     decided_on = answer["decided_on"]
     if decided_on["read_from"] is not None:
-        click.echo(plain(f"read from: {decided_on['read_from']}"))
-        click.echo(plain(f"decided on: {_request_line(decided_on)}"))
+        echo(f"read from: {decided_on['read_from']}")
+        echo(f"decided on: {_request_line(decided_on)}")
     if answer["policy"] is not None:
         by = f" by {answer['pattern']}" if answer["pattern"] else ""
-        click.echo(f"origin allowed{by}, policy {answer['policy']['service']} of {answer['policy']['tenant']}")
-    click.echo("response" + (f" {answer['status']}" if answer["status"] else ", from the service's app") + ", with:")
+        echo(f"origin allowed{by}, policy {answer['policy']['service']} of {answer['policy']['tenant']}")
+    echo("response" + (f" {answer['status']}" if answer["status"] else ", from the service's app") + ", with:")
     for name, value in answer["headers"]:
-        click.echo(f"  {name}: {plain(value)}")
+        echo(f"  {name}: {value}")
 
 
 def _request_line(decided_on: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from policy_service.cli.gitops.files import Invalid, TenantFile
 from policy_service.cli.gitops.plan import Plan, current, plan
 from policy_service.cli.shared.api import Api, WriteOptions, error_text
 from policy_service.cli.shared.arguments import confirm_option, reason_option, yes_option
-from policy_service.cli.shared.output import counted, echo_json, output_option
+from policy_service.cli.shared.output import counted, echo, echo_json, output_option
 
 DIFFERENCES = 2
 
@@ -45,10 +45,10 @@ def export(folder: Path) -> None:
     with Api.from_environment() as api:
         tenants = current(api)
     count = write_files(folder, tenants)
-    click.echo(f"{counted(len(tenants), 'tenant')}: {counted(count, 'file')} written in {folder}.", err=True)
+    echo(f"{counted(len(tenants), 'tenant')}: {counted(count, 'file')} written in {folder}.", err=True)
     unknown = [path.name for path in files.paths(folder) if path.stem not in tenants]
     if unknown:
-        click.echo(f"Not touched, because the service has no such tenant: {', '.join(unknown)}.", err=True)
+        echo(f"Not touched, because the service has no such tenant: {', '.join(unknown)}.", err=True)
 
 
 @click.command()
@@ -100,7 +100,7 @@ def _plan(api: Api, place: Path, prune: Sequence[str]) -> Plan:
     changing = {step.tenant for step in changes.steps}
     for file in tenant_files:
         for warning in file.warnings if file.slug in changing else ():
-            click.echo(f"{file.path}:{warning.line}: note: {warning.message}", err=True)
+            echo(f"{file.path}:{warning.line}: note: {warning.message}", err=True)
     return changes
 
 

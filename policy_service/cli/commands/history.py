@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -23,7 +22,7 @@ from policy_service.cli.shared.arguments import (
     tenant_option,
     yes_option,
 )
-from policy_service.cli.shared.output import echo_json, output_option, plain
+from policy_service.cli.shared.output import ask, echo, echo_json, echo_lines, json_text, output_option, plain
 from policy_service.cli.shared.propagation import wait_option
 
 RECONNECT_SECONDS = 2.0
@@ -57,7 +56,7 @@ def history(tenant: str | None, revision: int | None, limit: int, output: str, *
         echo_json(changes if revision is None else changes[0])
     else:
         limit_each = MAX_LISTED if revision is None else None
-        click.echo("\n\n".join(_text(change, limit_each) for change in changes) or "No changes found.")
+        echo_lines("\n\n".join(_text(change, limit_each) for change in changes) or "No changes found.")
 
 
 def _newest(api: Api, path: str, limit: int, **query: str) -> list[dict[str, Any]]:
@@ -77,19 +76,19 @@ def restore(tenant: str, revision: int, yes: bool, reason: str | None, confirm: 
     with Api.from_environment() as api:
         preview = api.call("POST", path, body, query={"dry_run": True}, revision="*")
         if not preview["difference"]:
-            click.echo(f"{tenant} already matches revision {revision}: nothing to restore.")
+            echo(f"{tenant} already matches revision {revision}: nothing to restore.")
             return
-        click.echo("\n".join(_differences(preview)))
+        echo_lines("\n".join(_differences(preview)))
         for removal in preview["problems"]:
-            click.secho(error_text(removal, "").strip(), fg="red")
+            echo_lines(error_text(removal, "").strip(), colour="red")
         if not yes:
-            click.confirm(f"Restore {tenant} to revision {revision}?", abort=True)
+            ask(f"Restore {tenant} to revision {revision}?")
             # The answer confirms the removals that were just shown.
             confirm = True
         current = preview["revision"] if preview["revision"] is not None else "*"
         options = WriteOptions(reason, confirm, wait)
         restored = api.call("POST", path, body, revision=current, options=options)
-    click.echo(f"{tenant} restored to revision {revision} (now revision {restored['revision']}).")
+    echo(f"{tenant} restored to revision {revision} (now revision {restored['revision']}).")
     propagation.show(restored)
 
 
@@ -102,7 +101,7 @@ def tail(tenant: str | None, since: str | None, output: str) -> None:
     query = {name: value for name, value in (("tenant", tenant), ("since", since)) if value is not None}
     with Api.from_environment() as api, contextlib.suppress(KeyboardInterrupt):
         for change in _changes(api, query):
-            click.echo(json.dumps(change, ensure_ascii=False) if output == "json" else f"{_text(change)}\n")
+            echo_lines(json_text(change) if output == "json" else f"{_text(change)}\n")
 
 
 def _changes(api: Api, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from policy_service.cli.gitops.files import Tenant
 from policy_service.cli.gitops.plan import Plan, Step, current_tenant, edits
 from policy_service.cli.shared.api import Api, WriteOptions
 from policy_service.cli.shared.arguments import confirm_option, reason_option, yes_option
+from policy_service.cli.shared.output import echo, echo_lines
 
 _INSTALL = "Install corspolicy-service beside the application's own dependencies, in the same environment."
 
@@ -57,10 +58,10 @@ def import_app(
     """
     found = _found(application, Nearest(nearest) if nearest else None, factory=factory)
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     policy = files.stored(found.values)
     if not is_applied:
-        click.echo(files.written(tenant, Tenant("", {service: policy})), nl=False)
+        echo_lines(files.written(tenant, Tenant("", {service: policy})), nl=False)
     if found.left_out:
         raise click.ClickException(
             "\n  ".join(("No policy means the same as this, which is left out:", *found.left_out))

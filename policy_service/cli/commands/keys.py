@@ -10,7 +10,7 @@ import click
 from policy_service.cli.shared.api import Api
 from policy_service.cli.shared.arguments import FROM_NOW, Period, tenant_option
 from policy_service.cli.shared.extras import extra
-from policy_service.cli.shared.output import output_option, show
+from policy_service.cli.shared.output import echo, output_option, show
 
 
 @click.group()
@@ -36,11 +36,11 @@ def create_key(role: str, tenants: Sequence[str], write: bool, expires: str | No
     }  # fmt: skip
     if os.environ.get("CORSPOLICY_API_KEY"):
         with Api.from_environment() as api:
-            click.echo(api.call("POST", "/v1/keys", values)["key"])
+            echo(api.call("POST", "/v1/keys", values)["key"])
         return
     with extra("server", "without CORSPOLICY_API_KEY, `corspolicy keys create` writes to the database itself: that"):
         from policy_service.cli import server
-    click.echo(server.create_key(values))
+    echo(server.create_key(values))
 
 
 @keys.command("list")
@@ -61,7 +61,7 @@ def rotate_key(key: str, grace: int, expires: str | None) -> None:
     """Create a key with the same rights and print it; the old one expires after the grace period."""
     with Api.from_environment() as api:
         body = {"grace_seconds": grace, "expires_at": expires}
-        click.echo(api.call("POST", f"/v1/keys/{key}/rotate", body)["key"])
+        echo(api.call("POST", f"/v1/keys/{key}/rotate", body)["key"])
 
 
 @keys.command("revoke")
@@ -70,4 +70,4 @@ def revoke_key(key: str) -> None:
     """Revoke a key immediately and permanently."""
     with Api.from_environment() as api:
         api.call("DELETE", f"/v1/keys/{key}")
-    click.echo(f"{key} revoked.")
+    echo(f"{key} revoked.")

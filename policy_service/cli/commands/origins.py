@@ -10,7 +10,7 @@ import click
 from policy_service.cli.shared import propagation
 from policy_service.cli.shared.api import Api, WriteOptions, has_expired
 from policy_service.cli.shared.arguments import FROM_NOW, confirm_option, reason_option, service_option, tenant_argument
-from policy_service.cli.shared.output import output_option, show
+from policy_service.cli.shared.output import echo, output_option, show
 from policy_service.cli.shared.propagation import wait_option
 
 
@@ -59,9 +59,9 @@ def add_origins(
             body = {"pattern": pattern, "note": note, "expires_at": expires}
             added = api.call("POST", _path(tenant, service), body, options=WriteOptions(reason, wait=wait))
             until = f" until {added['expires_at']}" if added["expires_at"] else ""
-            click.echo(f"{added['pattern']} allowed by {tenant} ({service}){until}, revision {added['revision']}.")
+            echo(f"{added['pattern']} allowed by {tenant} ({service}){until}, revision {added['revision']}.")
             for warning in added["warnings"]:
-                click.echo(f"note: {warning['detail']}", err=True)
+                echo(f"note: {warning['detail']}", err=True)
             propagation.show(added)
 
 
@@ -87,7 +87,7 @@ def remove_origins(
             )
         for entry in {entries[name]["id"]: entries[name] for name in names}.values():
             removed = api.call("DELETE", f"{path}/{entry['id']}", options=WriteOptions(reason, confirm, wait))
-            click.echo(f"{entry['pattern']} removed from {tenant} ({service}).")
+            echo(f"{entry['pattern']} removed from {tenant} ({service}).")
             propagation.show(removed)
 
 

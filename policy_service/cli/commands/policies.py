@@ -10,7 +10,7 @@ from policy_service.cli.gitops import strict_yaml
 from policy_service.cli.gitops.files import policy_text
 from policy_service.cli.shared.api import Api, Rejected, WriteOptions, error_text
 from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
-from policy_service.cli.shared.output import counted, echo_json, output_option, show
+from policy_service.cli.shared.output import ask, counted, echo, echo_json, echo_lines, output_option, show
 
 _service_argument = click.argument("service", default="default")
 
@@ -50,7 +50,7 @@ def show_policy(tenant: str, service: str, output: str) -> None:
     if output == "json":
         echo_json(policy)
         return
-    click.echo(policy_text(policy), nl=False)
+    echo_lines(policy_text(policy), nl=False)
 
 
 @policies.command("put")
@@ -75,8 +75,8 @@ def put_policy(tenant: str, service: str, file: IO[bytes], reason: str | None, c
             raise _invalid(file.name, list(map(error_text, error.errors, places))) from error
     for warning in saved["warnings"]:
         line = read.line(warning["pointer"])
-        click.echo(f"{file.name}:{line}: note: {warning['detail']}", err=True)
-    click.echo(f"Policy {service} of {tenant} saved, revision {saved['revision']}.")
+        echo(f"{file.name}:{line}: note: {warning['detail']}", err=True)
+    echo(f"Policy {service} of {tenant} saved, revision {saved['revision']}.")
 
 
 @policies.command("delete")
@@ -92,9 +92,9 @@ def delete_policy(tenant: str, service: str, yes: bool, reason: str | None, conf
         policy = api.get(path)
         if not yes:
             origins = counted(len(policy["allow_origins"]), "origin")
-            click.confirm(f"Delete policy {service} of {tenant} with its {origins}?", abort=True)
+            ask(f"Delete policy {service} of {tenant} with its {origins}?")
         api.call("DELETE", path, revision=policy["revision"], options=WriteOptions(reason, confirm))
-    click.echo(f"Policy {service} of {tenant} deleted.")
+    echo(f"Policy {service} of {tenant} deleted.")
 
 
 def _invalid(name: str, lines: list[str]) -> click.ClickException:

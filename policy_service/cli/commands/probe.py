@@ -18,7 +18,7 @@ from policy_service.cli.probe.safelists import Line
 from policy_service.cli.probe.urls import parse
 from policy_service.cli.shared.api import Api
 from policy_service.cli.shared.arguments import service_option, tenant_option
-from policy_service.cli.shared.output import echo_json, output_option
+from policy_service.cli.shared.output import echo_json, echo_lines, output_option
 
 DENIED = 3
 FAULT = 4
@@ -75,7 +75,7 @@ def probe(
     if output == "json":
         echo_json(report.to_json())
     else:
-        click.echo("\n".join(report.to_text()))
+        echo_lines("\n".join(report.to_text()))
     if report.has_fault:
         sys.exit(FAULT)
     sys.exit(0 if observed.verdict.allowed else DENIED)

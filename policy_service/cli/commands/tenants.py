@@ -6,7 +6,7 @@ import click
 
 from policy_service.cli.shared.api import Api, WriteOptions
 from policy_service.cli.shared.arguments import confirm_option, reason_option, tenant_argument, yes_option
-from policy_service.cli.shared.output import echo_json, output_option, show, table
+from policy_service.cli.shared.output import ask, echo, echo_json, echo_lines, output_option, show, table
 
 
 @click.group()
@@ -34,10 +34,11 @@ def show_tenant(tenant: str, output: str) -> None:
     if output == "json":
         echo_json(item)
         return
-    click.echo(f"{item['tenant']}  {item['name']}".rstrip())
-    click.echo(f"revision {item['revision']}, created at {item['created_at']}\n")
+    echo(f"{item['tenant']}  {item['name']}".rstrip())
+    echo(f"revision {item['revision']}, created at {item['created_at']}")
+    echo()
     rows = [(service, len(policy["allow_origins"])) for service, policy in sorted(item["policies"].items())]
-    click.echo(table(("service", "origins"), rows))
+    echo_lines(table(("service", "origins"), rows))
 
 
 @tenants.command("create")
@@ -48,7 +49,7 @@ def create_tenant(tenant: str, name: str, reason: str | None) -> None:
     """Create a tenant. Its default policy allows no origin until you add one."""
     with Api.from_environment() as api:
         created = api.call("POST", "/v1/tenants", {"tenant": tenant, "name": name}, options=WriteOptions(reason))
-    click.echo(f"{created['tenant']} created, revision {created['revision']}.")
+    echo(f"{created['tenant']} created, revision {created['revision']}.")
 
 
 @tenants.command("delete")
@@ -62,6 +63,6 @@ def delete_tenant(tenant: str, yes: bool, reason: str | None, confirm: bool) -> 
         item = api.get(f"/v1/tenants/{tenant}")
         if not yes:
             services = ", ".join(item["services"]) or "none"
-            click.confirm(f"Delete {tenant} and its policies ({services})?", abort=True)
+            ask(f"Delete {tenant} and its policies ({services})?")
         api.call("DELETE", f"/v1/tenants/{tenant}", revision=item["revision"], options=WriteOptions(reason, confirm))
-    click.echo(f"{tenant} deleted.")
+    echo(f"{tenant} deleted.")

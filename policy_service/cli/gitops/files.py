@@ -16,6 +16,7 @@ from corspolicy.core.policy import Policy
 from corspolicy.core.validation import check, json_pointer
 from policy_service.cli.gitops import strict_yaml
 from policy_service.cli.gitops.strict_yaml import Defect
+from policy_service.cli.shared.output import escaped
 from policy_service.documents.domains import is_public_suffix, to_ascii
 from policy_service.documents.schemas import READ_ONLY
 
@@ -130,7 +131,7 @@ def _default_first(service: str) -> tuple[bool, str]:
 
 
 def _dumped(values: PolicyValues) -> str:
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return escaped(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -12,6 +12,7 @@ import click
 from corspolicy.core.document import PLATFORM
 from policy_service.cli.gitops.files import PolicyValues, Tenant, TenantFile, stored
 from policy_service.cli.shared.api import Api
+from policy_service.cli.shared.output import plain
 
 PAGE = 200
 _SIGNS = {"create": "+", "change": "~", "delete": "-"}
@@ -122,9 +123,8 @@ def _current(item: Mapping[str, Any]) -> Current:
             policies[service] = stored(values)
         except ValueError as error:
             hint = "If the service is newer than this command, upgrade the command."
-            raise click.ClickException(
-                f"The policy {service} of {item['tenant']} can't be read: {error} {hint}"
-            ) from error
+            where = plain(f"{service} of {item['tenant']}")
+            raise click.ClickException(f"The policy {where} can't be read: {error} {hint}") from error
     return Current(Tenant(item["name"], policies), item["revision"])
 
 

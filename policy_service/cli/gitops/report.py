@@ -10,7 +10,7 @@ import click
 from policy_service.cli.gitops.apply import Applied, apply
 from policy_service.cli.gitops.plan import Plan, colour, lines
 from policy_service.cli.shared.api import Api, WriteOptions
-from policy_service.cli.shared.output import counted, plain
+from policy_service.cli.shared.output import ask, counted, echo, echo_lines
 
 INTERRUPTED = 130
 _MAX_NAMED = 5
@@ -20,13 +20,13 @@ def show(plan: Plan) -> None:
     """Print what a plan changes."""
     for step in plan.steps:
         for sign, text in lines(step):
-            click.secho(plain(text), fg=colour(sign))
+            echo(text, colour=colour(sign))
     counts = Counter(step.action for step in plan.steps)
     parts = [f"{counts[action]:,} to {action}" for action in ("create", "change", "delete")]
-    click.echo(f"{', '.join(parts)}; {plan.unchanged:,} unchanged.")
+    echo(f"{', '.join(parts)}; {plan.unchanged:,} unchanged.")
     if plan.without_file:
         names = ", ".join(plan.without_file[:_MAX_NAMED]) + (" …" if len(plan.without_file) > _MAX_NAMED else "")
-        click.echo(f"{counted(len(plan.without_file), 'tenant')} without a file, left unchanged: {names}")
+        echo(f"{counted(len(plan.without_file), 'tenant')} without a file, left unchanged: {names}")
 
 
 def confirm_and_apply(api: Api, plan: Plan, options: WriteOptions, *, yes: bool) -> None:
@@ -37,16 +37,16 @@ def confirm_and_apply(api: Api, plan: Plan, options: WriteOptions, *, yes: bool)
     if not yes:
         if not sys.stdin.isatty():
             raise click.ClickException("Not a terminal: pass --yes to apply without confirmation.")
-        click.confirm("Apply this?", abort=True)
+        ask("Apply this?")
     _report(len(plan.steps), apply(api, plan.steps, options))
 
 
 def _report(count: int, applied: Applied) -> None:
-    click.echo(f"{applied.done:,} of {counted(count, 'tenant')} applied.")
+    echo(f"{applied.done:,} of {counted(count, 'tenant')} applied.")
     for rejection in applied.rejections:
-        click.echo(rejection, err=True)
+        echo_lines(rejection, err=True)
     if applied.is_interrupted:
-        click.echo("Interrupted. Run the command again to continue.", err=True)
+        echo("Interrupted. Run the command again to continue.", err=True)
         sys.exit(INTERRUPTED)
     if applied.stopped_by is not None:
         message = applied.stopped_by.format_message()

@@ -16,6 +16,8 @@ import click
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
+from policy_service.cli.shared.output import plain
+
 DEFAULT_URL = "http://127.0.0.1:8700"
 _EXAMPLE = "Set it to a URL such as https://corspolicy.example.com."
 # The service may delay a response for 60 seconds, until a change is applied everywhere.
@@ -60,13 +62,14 @@ class Api:
     """The admin API. Any number of threads may share one."""
 
     def __init__(self, url: str, key: str, timeout: httpx.Timeout = TIMEOUT) -> None:
-        self.url = url.rstrip("/")
+        self.url = _without_login(url.rstrip("/"))
+        """For messages."""
         headers = {
             "Authorization": f"Bearer {key}",
             "Accept": "application/json",
             "User-Agent": f"corspolicy/{version('corspolicy-service')}",
         }
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout)
 
     @classmethod
     def from_environment(cls, timeout: httpx.Timeout = TIMEOUT) -> Self:
@@ -75,9 +78,9 @@ class Api:
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise ApiError(f"Invalid CORSPOLICY_URL {url!r}: {error}. {_EXAMPLE}") from error
+            raise ApiError(f"Invalid CORSPOLICY_URL {_without_login(url)!r}. {_EXAMPLE}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ApiError(f"Invalid CORSPOLICY_URL {url!r}. {_EXAMPLE}")
+            raise ApiError(f"Invalid CORSPOLICY_URL {_without_login(url)!r}. {_EXAMPLE}")
         key = os.environ.get("CORSPOLICY_API_KEY", "").strip()
         if not key:
             raise ApiError("CORSPOLICY_API_KEY is not set. `corspolicy keys create` creates the first API key.")
@@ -159,6 +162,8 @@ class Api:
     ) -> httpx.Response:
         try:
             return self._http.request(method, path, json=body, params=query, headers=headers)
+        except httpx.InvalidURL as error:
+            raise ApiError(f"Not the name of anything: {path.rpartition('/')[2]!r}.") from error
         except httpx.TimeoutException as error:
             message = f"{self.url} did not respond in time. The request may have been carried out."
             raise Unreachable(message) from error
@@ -183,13 +188,13 @@ class Api:
         media_type = response.headers.get("content-type", "no content type").partition(";")[0]
         location = f" to {response.headers['location']}" if "location" in response.headers else ""
         raise ApiError(
-            f"{response.url} responded {response.status_code} {response.reason_phrase}{location} with {media_type}: "
-            "that is not the admin API. Check CORSPOLICY_URL."
+            f"{_without_login(str(response.url))} responded {response.status_code} {response.reason_phrase}{location} "
+            f"with {media_type}: that is not the admin API. Check CORSPOLICY_URL."
         )
 
     def _rejected(self, problem: Mapping[str, Any]) -> Rejected:
         status = problem["status"]
-        message = f"{problem['title']}: {problem['detail']}"
+        message = plain(f"{problem['title']}: {problem['detail']}")
         if status == httpx.codes.UNAUTHORIZED:
             message = f"{self.url} rejected the key in CORSPOLICY_API_KEY: it is wrong, expired or revoked."
         code = problem["type"].rpartition(":")[2]
@@ -207,8 +212,16 @@ def has_expired(entry: Mapping[str, Any]) -> bool:
 def error_text(error: Mapping[str, Any], place: str | None = None) -> str:
     """One entry of a problem's errors, in one line or two; `place` replaces its pointer."""
     where = error.get("pointer") if place is None else place
-    text = f"  {where}: {error['detail']}" if where else f"  {error['detail']}"
-    return text + (f"\n    try: {error['suggestion']}" if error.get("suggestion") else "")
+    lines = [f"  {where}: {error['detail']}" if where else f"  {error['detail']}"]
+    if error.get("suggestion"):
+        lines.append(f"    try: {error['suggestion']}")
+    return "\n".join(map(plain, lines))
+
+
+def _without_login(url: str) -> str:
+    """The URL without the user name and password that it may have, for messages."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _wait(response: httpx.Response, attempt: int) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from policy_service.cli.shared.output import plain
+from policy_service.cli.shared.output import echo, plain
 
 wait_option = click.option(
     "--wait", type=click.IntRange(1, 60), metavar="SECONDS", help="Wait until every live process applies it."
@@ -22,9 +22,9 @@ def show(response: Mapping[str, Any] | None) -> None:
     cached = report["preflights_cached_until"]
     if cached is not None:
         last = max(filter(None, cached.values()))
-        click.echo(f"Browsers may use cached preflight responses until {last} at the latest.", err=True)
+        echo(f"Browsers may use cached preflight responses until {last} at the latest.", err=True)
     if report["complete"]:
-        click.echo(f"Applied by all live processes: {report['applied']['count']}.")
+        echo(f"Applied by all live processes: {report['applied']['count']}.")
         return
     lines = ["The change is saved, but not every process applies it yet:"]
     for state in ("pending", "rejected"):

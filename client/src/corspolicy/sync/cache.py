@@ -1,8 +1,8 @@
 """The documents that a process caches, by tenant, and the chains compiled from them.
 
 As long as there are no more tenants than `capacity`, all are cached, and a tenant that is not is unknown. Beyond that,
-documents are fetched as requests ask for them, the least recently used are evicted, and unknown tenants are remembered
-as such for a short while.
+documents are fetched as requests ask for them, and the least recently used are evicted. Of what is not cached the names
+are remembered: of tenants that exist, which are fetched first, and, for a short while, of unknown ones.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from corspolicy.core.decision import NOT_READY, STALE, TENANT_UNKNOWN, UNREADABL
 from corspolicy.core.document import PLATFORM, UnreadableDocument
 from corspolicy.core.names import is_slug
 from corspolicy.sync.documents import CachedDocument, Documents
+from corspolicy.sync.logs import excerpt, logger
+from corspolicy.sync.names import MAX_KNOWN_BYTES, MAX_UNKNOWN_BYTES, Names
 from corspolicy.sync.signatures import InvalidSignature, State, Verifier
 from corspolicy.sync.wire import Envelope, Unreadable
 
 MAX_REJECTIONS = 100
-MAX_UNKNOWN = 10_000
 UNKNOWN_SECONDS = 30.0
 MAX_SECOND_CHANCES = 16
-
-logger = logging.getLogger("corspolicy")
 
 
 class Cache:
@@ -39,7 +38,9 @@ class Cache:
         # What is used is moved to the end.
         self._documents = self.no_documents()
         self._chains: dict[str, dict[str, Chain]] = {}
-        self._unknown: dict[str, float] = {}
+        # Until when they are unknown.
+        self._unknown = Names(MAX_UNKNOWN_BYTES)
+        self._known = Names(MAX_KNOWN_BYTES)
         self._awaited: Counter[str] = Counter()
         self.confirmed_at: float | None = None
         """When the documents were last known to be current, by the monotonic clock; None: never."""
@@ -129,7 +130,11 @@ class Cache:
         """Whether `tenant` may have a document that is not cached."""
         if self.is_complete or self._documents.revision_of(tenant) is not None or not is_slug(tenant):
             return False
-        return self._unknown.get(tenant, 0.0) < monotonic()
+        return self._unknown.get(tenant) < monotonic()
+
+    def is_known(self, tenant: str) -> bool:
+        """Whether `tenant`, which is not cached, was so lately, or was changed: then it is likely to exist."""
+        return tenant in self._known
 
     @property
     def awaited(self) -> list[str]:
@@ -154,7 +159,8 @@ class Cache:
 
     def forget_unknown(self, tenant: str) -> None:
         """Note that `tenant`, which is not cached, was changed: it is no longer known to be unknown."""
-        self._unknown.pop(tenant, None)
+        self._unknown.discard(tenant)
+        self._known.add(tenant)
         self._documents.deleted.pop(tenant, None)
 
     def is_newer(self, tenant: str, revision: int) -> bool:
@@ -170,7 +176,8 @@ class Cache:
     def apply(self, tenant: str, cached: CachedDocument) -> None:
         """Cache a document that was read. Requests under way keep the chain that they started with."""
         self._documents.put(tenant, cached)
-        self._unknown.pop(tenant, None)
+        self._unknown.discard(tenant)
+        self._known.discard(tenant)
         self.version = object()
         self.rejections.pop(tenant, None)
         self._forget_chains(tenant)
@@ -196,10 +203,8 @@ class Cache:
                 cached.is_used = True
                 self.apply(tenant, cached)
         elif tenant not in self._documents:
-            self._unknown.pop(tenant, None)
-            while len(self._unknown) >= MAX_UNKNOWN:
-                del self._unknown[next(iter(self._unknown))]
-            self._unknown[tenant] = monotonic() + UNKNOWN_SECONDS
+            self._known.discard(tenant)
+            self._unknown.add(tenant, monotonic() + UNKNOWN_SECONDS)
 
     def is_signed(self, tenant: str, cached: CachedDocument) -> bool:
         """Whether a document may replace another; a rejection is noted. Without public keys, all may."""
@@ -242,7 +247,7 @@ class Cache:
 
     def reject(self, tenant: str, revision: int, why: str) -> None:
         """Note that a document can't be read; the cached one stays."""
-        text = f"revision {revision}: {why}"
+        text = excerpt(f"revision {revision}: {why}")
         level = logging.DEBUG if self.rejections.get(tenant) == text else logging.ERROR
         if tenant in self.rejections or len(self.rejections) < MAX_REJECTIONS:
             self.rejections[tenant] = text
@@ -281,6 +286,7 @@ class Cache:
                 continue
             self.is_complete = False
             self._documents.evict(tenant)
+            self._known.add(tenant)
             self.rejections.pop(tenant, None)
 
     def _forget_chains(self, tenant: str) -> None:

@@ -20,7 +20,8 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from corspolicy.sync.cache import Cache
 from corspolicy.sync.changes import Changes
-from corspolicy.sync.connection import connect, last_id
+from corspolicy.sync.connection import connector, last_id
+from corspolicy.sync.logs import logger
 from corspolicy.sync.pace import Pace
 from corspolicy.sync.reporter import DEBOUNCE_SECONDS, Reporter
 from corspolicy.sync.signatures import InvalidSignature, State, Verifier
@@ -41,14 +42,12 @@ PROOFS = 5
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 3.0
 
-logger = logging.getLogger("corspolicy")
-
 
 class Feed:
     """Keeps one event loop's cache equal to what is published. `run` it as a task."""
 
     def __init__(self, redis_url: str, keys: Keys, cache: Cache, reporter: Reporter) -> None:
-        self._url = redis_url
+        self._connect = connector(redis_url, keys, single_connection_client=True)
         self._keys = keys
         self._cache = cache
         self._reporter = reporter
@@ -138,7 +137,7 @@ class Feed:
 
     def client(self) -> Redis:
         """A Redis client with one connection of its own, not connected yet. Time-outs are those of its users."""
-        return connect(self._url, self._keys, single_connection_client=True)
+        return self._connect()
 
     async def _answer(self, command: Awaitable[Any]) -> Any:
         """What Redis answers. Raises TimeoutError when it is silent for longer than BLOCK: the connection is dead."""

@@ -15,6 +15,7 @@ from corspolicy.sync.cache import Cache
 from corspolicy.sync.documents import CachedDocument
 from corspolicy.sync.feed import Feed
 from corspolicy.sync.last_known_good import Head, LastKnownGood
+from corspolicy.sync.logs import logger
 from corspolicy.sync.signatures import InvalidSignature
 from corspolicy.sync.threads import in_thread
 from corspolicy.sync.wire import Envelope
@@ -26,8 +27,6 @@ SHARE = 4
 RETRY_SECONDS = 5.0
 CONFIRM_SECONDS = 30.0
 HEAD_SECONDS = 0.5
-
-logger = logging.getLogger("corspolicy")
 
 
 class Keeper:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import socket
@@ -23,6 +22,7 @@ from corspolicy.sync.cache import Cache
 from corspolicy.sync.feed import Feed
 from corspolicy.sync.fetcher import Fetcher
 from corspolicy.sync.keeper import Keeper
+from corspolicy.sync.logs import logger
 from corspolicy.sync.reporter import Reporter
 from corspolicy.sync.signatures import Verifier
 from corspolicy.sync.wire import Keys
@@ -32,8 +32,6 @@ CANCEL_SECONDS = 0.7
 SAVE_SECONDS = 0.5
 SIGN_OFF_SECONDS = 0.8
 WATCH_SECONDS = 0.25
-
-logger = logging.getLogger("corspolicy")
 
 
 class Options(NamedTuple):

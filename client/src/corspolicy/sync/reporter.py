@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from corspolicy.status import Report
 from corspolicy.sync.connection import Ask
+from corspolicy.sync.logs import logger
 from corspolicy.sync.wire import FORGET_SECONDS, REPORT_SECONDS, REPORT_TTL_SECONDS, Keys
 
 DEBOUNCE_SECONDS = 0.05
@@ -24,8 +25,6 @@ redis.call('ZADD', KEYS[2], now, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], 0, now - ARGV[4])
 return redis.call('DEL', KEYS[3])
 """
-
-logger = logging.getLogger("corspolicy")
 
 
 class Reporter:
