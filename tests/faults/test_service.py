@@ -5,14 +5,11 @@ from __future__ import annotations
 import datetime
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH, WRITE
-from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.postgres import Postgres
 from tests.faults.proxy import Way
@@ -23,10 +20,7 @@ LAST = "https://last.example.com"
 UNPUBLISHED = "SELECT revision FROM changes WHERE published_at IS NULL"
 
 
-@pytest.fixture(scope="module")
-def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    with Databases(postgres.url) as databases, ExitStack() as stack:
-        yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"))
+pytestmark = pytest.mark.usefixtures("postgres")
 
 
 def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:
