@@ -167,7 +167,9 @@ def test_a_client_that_may_only_read_follows(line: Line) -> None:
     line.change(tenant)
     line.recovers("client may only read, from the change", tenant, NEW, client)
     line.follows(client)
+    assert line.api.http.get("/v1/fleet").json()["not_reporting"] == 1
     client.stop()
+    assert line.api.http.get("/v1/fleet").json()["not_reporting"] == 0
 
 
 def test_redis_is_silent_for_longer_than_any_time_out(line: Line) -> None:
