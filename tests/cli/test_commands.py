@@ -244,7 +244,7 @@ def test_a_change_can_be_waited_for_until_every_process_applies_it(
         stopped = cli("restore", tenant, str(good), "--yes", "--wait", "1")
         assert stopped.exit_code == 1
         assert f"{tenant} restored to revision {good} (now revision " in stopped.stdout
-        assert "not every process applies it yet:\n  pending: process " in stopped.stderr
+        assert "not known to be applied everywhere yet:\n  applied: 0\n  pending: process " in stopped.stderr
 
 
 def test_the_fleet_without_a_process(cli: Cli) -> None:
