@@ -158,8 +158,7 @@ class Propagations:
         if standing.is_published and known.epoch != snapshot.epoch:
             known.epoch, known.end = snapshot.epoch, snapshot.end
         for process in snapshot.processes:
-            has_read = process.report is not None and not process.is_foreign and _has_read(process.report, known)
-            if not standing.is_published or process.report is None or not has_read:
+            if not standing.is_published or process.report is None or not _has_read(process.report, known):
                 standing.pending.append(process)
             elif why := _rejection(process.report, tenant):
                 standing.rejected.append((process, why))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 LINE_FAULTS = ("cut", "silent", "requests lost", "answers lost", "half-open", "slow", "reset")
-# After these no receipt is given for 15 seconds, and rightly so: a process may be missing.
 REDIS_LOSSES = ("emptied", "killed", "killed and emptied")
 REDIS_FAULTS = ("paused", "stream cut", "stream shortened", "entries repeated")
 # What breaks, which of them, how, and how likely in a round; and in a round with losses besides.
@@ -16,15 +15,16 @@ FAULTS: list[tuple[str, int, tuple[str, ...], float]] = [
     ("line of service", 0, LINE_FAULTS, 0.2),
     ("Redis", 0, REDIS_FAULTS, 0.5),
     ("PostgreSQL", 0, ("connections ended",), 0.2),
-    ("PostgreSQL", 0, ("restored",), 0.3),
     *(("service", number, ("killed", "paused"), 0.1) for number in range(2)),
     *(("client", number, ("stopped", "paused"), 0.2) for number in range(4)),
 ]
+# After these no receipt is given for 15 seconds, and rightly so: a process may be missing.
 LOSSES: list[tuple[str, int, tuple[str, ...], float]] = [
-    ("Redis", 0, REDIS_LOSSES, 0.8),
+    ("Redis", 0, REDIS_LOSSES, 0.6),
+    ("PostgreSQL", 0, ("restored",), 0.5),
     *(("client", number, ("killed",), 0.3) for number in range(4)),
 ]
-LOSSES_CHANCE = 0.15
+LOSSES_CHANCE = 0.2
 WRITES = {"put": 4, "add": 4, "remove": 4, "delete": 1}
 WAIT_CHANCE = 0.6
 WAIT_SECONDS = 2

@@ -120,9 +120,8 @@ SERVICE_MUTANTS = [
     Mutant(
         "a leader that was deposed does not fight back",
         LEADER,
-        "            except LaterTerm:\n                await require_lock(connection)\n"
         "                await self._wait_for_takeover(lead)\n",
-        "            except LaterTerm:\n                await require_lock(connection)\n",
+        "",
         DATABASES + "two_physical_copies_do_not_fight",
     ),
     Mutant(
@@ -170,8 +169,8 @@ SERVICE_MUTANTS = [
     Mutant(
         "a receipt waits until every process is known",
         PROPAGATION,
-        "return self.is_published and self.all_known and not self.pending",
-        "return self.is_published and not self.pending",
+        "return self.is_published and self.all_known and not",
+        "return self.is_published and not",
         RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_flush]",
     ),
     Mutant(
@@ -180,6 +179,27 @@ SERVICE_MUTANTS = [
         "            elif process.has_diverged:\n                standing.pending.append(process)\n",
         "",
         RECEIPTS + "a_forged_revision_is_not_taken_for_a_change_that_is_applied[stream]",
+    ),
+    Mutant(
+        "a cursor beyond the end of the stream proves nothing",
+        "policy_service/fleet/poller.py",
+        "return self.is_foreign or (",
+        "return (",
+        "tests/service/test_propagation.py::test_a_cursor_beyond_the_end_of_the_stream_proves_nothing",
+    ),
+    Mutant(
+        "nothing is complete while a process follows that does not report",
+        PROPAGATION,
+        "self.all_known and not self.not_reporting and",
+        "self.all_known and",
+        "tests/service/test_propagation.py::test_nothing_is_complete_while_a_process_follows_that_does_not_report",
+    ),
+    Mutant(
+        "every replica tells the leader's problems",
+        "policy_service/health/routes.py",
+        "if not publisher.is_leading:",
+        "if False:",
+        DATABASES + "another_database_publishes_nothing_and_says_so_until_it_takes_over[new]",
     ),
     Mutant(
         "connections to PostgreSQL are tried before they are used",

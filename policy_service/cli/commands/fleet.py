@@ -17,6 +17,10 @@ def fleet(output: str) -> None:
     if output == "json":
         echo_json(snapshot)
         return
+    if not snapshot["all_known"]:
+        click.echo("A process may be missing: Redis lost reports, or was away, within the last 15 seconds.", err=True)
+    if snapshot["not_reporting"]:
+        click.echo(f"Not listed: {snapshot['not_reporting']} that follow and do not report.", err=True)
     columns = ("services", "host", "process", "version", "state", "lag", "revision", "tenants", "rejected")
     show(
         output,
