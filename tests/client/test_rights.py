@@ -85,7 +85,7 @@ def test_a_user_with_no_more_rights_than_needed_fetches_on_demand(published: Pub
     following(limited(published, redis_url, *READ, *REPORT), test)
 
 
-def test_a_user_who_may_only_read_follows_and_says_once_that_no_write_waits_for_it(
+def test_a_user_who_may_only_read_follows_and_says_once_that_no_receipt_covers_it(
     published: Published, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(follower: Follower) -> None:
@@ -96,7 +96,7 @@ def test_a_user_who_may_only_read_follows_and_says_once_that_no_write_waits_for_
 
     following(limited(published, redis_url, *READ), test)
     (warning,) = warnings(caplog)
-    assert "no write waits for it" in warning
+    assert "no receipt covers it" in warning
     assert reports(published) == []
 
 
@@ -114,4 +114,4 @@ def test_a_replica_is_followed(
 
         following(f"redis://127.0.0.1:{replica.port}/0", test)
         (warning,) = warnings(caplog)
-        assert "no write waits for it" in warning
+        assert "no receipt covers it" in warning

@@ -195,6 +195,13 @@ SERVICE_MUTANTS = [
         "tests/service/test_propagation.py::test_nothing_is_complete_while_a_process_follows_that_does_not_report",
     ),
     Mutant(
+        "a receipt waits for every process: the random run finds out",
+        PROPAGATION,
+        "and not self.not_reporting and not self.pending",
+        "",
+        FAULTS + "random.py",
+    ),
+    Mutant(
         "every replica tells the leader's problems",
         "policy_service/health/routes.py",
         "if not publisher.is_leading:",

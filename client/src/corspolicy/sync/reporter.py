@@ -64,8 +64,8 @@ class Reporter:
             level = logging.DEBUG if self._has_warned else logging.WARNING
             logger.log(
                 level,
-                "this process can't report to Redis, so that no change is known to be applied everywhere (%s). Let its "
-                "user EVAL, or SET, ZADD, TIME and DEL, on %s:*",
+                "this process can't report to Redis what it applies, and no receipt covers it (%s). Let its user EVAL, "
+                "or SET, ZADD, ZREM, TIME and DEL, on %s:*",
                 *(error, self._keys.hash_tag),
             )
             self._has_warned = True
