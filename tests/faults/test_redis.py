@@ -69,7 +69,7 @@ def test_redis_is_emptied_again_before_everything_is_written_anew(line: Line) ->
     wait_until(lambda: line.published.redis.get(EPOCH), "an epoch")
     assert line.published.redis.hexists(DOCUMENTS, tenant)
     (client,) = line.start_clients(line.redis.url)
-    fault = "FLUSHALL while everything is written anew, for one that starts after it"
+    fault = "FLUSHALL while everything is written again, for one that starts after it"
     line.recovers(fault, tenant, OLD, client, since=emptied_at)
     client.stop()
     line.follows()

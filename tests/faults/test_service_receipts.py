@@ -18,7 +18,7 @@ WAIT_SECONDS = 2
 
 
 def _change(line: Line, tenant: str) -> dict[str, Any]:
-    """Take OLD back, admit NEW, and wait for the receipt."""
+    """Remove OLD, allow NEW, and wait for the receipt."""
     answer = line.api.http.put(
         f"/v1/tenants/{tenant}/policies/default",
         json={"allow_origins": [NEW]},
