@@ -145,7 +145,8 @@ class Publisher:
     async def _publish(self, connection: AsyncConnection, lead: Lead) -> None:
         """Publish until cancelled, or until Redis turns out to be another's."""
         task = asyncio.current_task()
-        checked_at = -CHECK_SECONDS
+        # Not at once: what was published and is not marked yet would be taken for what this database does not know.
+        checked_at = time.monotonic()
         eviction_checked_at = -EVICTION_CHECK_SECONDS
         while task is not None and not task.cancelling():
             self._wake.clear()
