@@ -43,7 +43,8 @@ class RecoveryTable:
             terminalreporter.write_line(f"random faults: {checked}")
         if not self._seconds:
             return
-        if path := os.environ.get(FILE_VARIABLE):
+        # A worker of xdist sees a part of what the whole run sees.
+        if (path := os.environ.get(FILE_VARIABLE)) and "PYTEST_XDIST_WORKER" not in os.environ:
             with Path(path).open("a") as file:
                 print(json.dumps(self._seconds), file=file)
         terminalreporter.section("recovery from faults")

@@ -199,7 +199,7 @@ SERVICE_MUTANTS = [
         PROPAGATION,
         "and not self.not_reporting and not self.pending",
         "",
-        FAULTS + "random.py",
+        FAULTS + "random.py::test_random_writes_and_faults",
     ),
     Mutant(
         "every replica tells the leader's problems",
