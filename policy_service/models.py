@@ -92,6 +92,15 @@ class Publication(Base):
     epoch: Mapped[str] = mapped_column(Text)
 
 
+class Leader(Base):
+    """What keeps the leading publisher from publishing, in its words. One row, made with the table."""
+
+    __tablename__ = "leader"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    problems: Mapped[list[str]] = mapped_column(JSONB)
+
+
 class DatabaseIdentity(Base):
     """A random number that stands in Redis too, to tell what this database publishes. One row, made with the table."""
 

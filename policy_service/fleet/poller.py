@@ -29,6 +29,11 @@ WATCH_SECONDS = 5.0
 RESYNC_SECONDS = 60.0
 """How long a resync has to help, before it is asked for again."""
 
+_MAY_NOT_LIST = (
+    "the service's Redis user may not list connections: a process that follows the policies and may not report is not "
+    "noticed, and a change counts as applied everywhere without it. Let the user run CLIENT LIST (+client|list)"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -41,11 +46,13 @@ class LiveProcess(NamedTuple):
     """By the monotonic clock."""
     is_different: bool
     """It has read everything, and holds something else than what is published."""
+    is_foreign: bool
+    """Its cursor is beyond the end of the stream: it has read another one, or did not write this report."""
 
     @property
     def has_diverged(self) -> bool:
         """Whether it holds something else for no reason: one that rejects a document keeps the one before."""
-        return self.is_different and self.report is not None and not self.report.rejections
+        return self.is_foreign or (self.is_different and self.report is not None and not self.report.rejections)
 
 
 class FleetSnapshot(NamedTuple):
@@ -58,7 +65,9 @@ class FleetSnapshot(NamedTuple):
     end: Position
     """The end of the stream, read before the reports."""
     all_known: bool
-    """Whether no live process can be missing below."""
+    """Whether no live process can be missing below, of those that may report."""
+    not_reporting: int | None
+    """How many processes follow and do not report; None if the service may not list connections."""
     processes: list[LiveProcess]
 
 
@@ -76,6 +85,7 @@ class FleetPoller:
         self._digest: tuple[int, str | None] = (-1, None)
         self._diverged: dict[str, ProcessReport] = {}
         self._asked_at: dict[str, float] = {}
+        self._has_warned = False
 
     async def watch(self) -> None:
         """Read every few seconds, so that a process that holds something else is found although nobody waits."""
@@ -116,6 +126,9 @@ class FleetPoller:
             if self._digest[0] != published.position:
                 self._digest = published.position, await store.digest(session, published.position)
         register = await store.read_register(self._redis, self._keys)
+        if register.not_reporting is None and not self._has_warned:
+            logger.warning(_MAY_NOT_LIST)
+            self._has_warned = True
         now = time.monotonic()
         # The digest is that of the end of the stream, if nothing was published since the database was asked.
         digest = self._digest[1] if register.position == published.position else None
@@ -129,6 +142,7 @@ class FleetPoller:
             epoch=published.epoch if is_held else None,
             end=Position.parse(register.end),
             all_known=is_held and register.is_whole,
+            not_reporting=register.not_reporting,
             processes=[_live(received, now, register, digest if is_held else None) for received in register.received],
         )
 
@@ -148,12 +162,14 @@ class FleetPoller:
 
 def _live(received: store.Received, now: float, register: Register, digest: str | None) -> LiveProcess:
     report = read_report(received.report)
-    is_different = (
-        report is not None
-        and digest is not None
-        and report.complete
-        and report.epoch == register.epoch
-        and report.cursor == register.end
-        and report.digest != digest
+    at = now - received.silence
+    if report is None or report.epoch != register.epoch:
+        return LiveProcess(received.id, report, at, is_different=False, is_foreign=False)
+    is_at_end = digest is not None and report.cursor == register.end
+    return LiveProcess(
+        received.id,
+        report,
+        at,
+        is_different=is_at_end and report.complete and report.digest != digest,
+        is_foreign=Position.parse(report.cursor) > Position.parse(register.limit),
     )
-    return LiveProcess(received.id, report, now - received.silence, is_different)

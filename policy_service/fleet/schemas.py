@@ -10,6 +10,10 @@ ALL_KNOWN = (
     "whether every live process is known. False for 15 seconds after Redis lost reports, was out of reach or was "
     "replaced: a process may be running that has not reported since"
 )
+NOT_REPORTING = (
+    "processes that are connected to Redis and do not report, as their Redis user may not write; null if the "
+    "service's user may not list connections (+client|list), so that nobody knows"
+)
 
 
 class ProcessReport(BaseModel):
@@ -44,8 +48,8 @@ class Process(ProcessReport):
 
     state: Literal["current", "behind", "diverged"] = Field(
         description="current: it has applied everything and, if complete, holds exactly what is published; behind: not "
-        "everything yet; diverged: it has read everything, but holds something else. Unless it rejects a document, it "
-        "is asked to resync"
+        "everything yet; diverged: it has read everything, but holds something else, or its cursor is beyond "
+        "the end of the stream. Unless it rejects a document, it is asked to resync"
     )
     lag: float = Field(description="how long it is behind, in seconds")
 
@@ -55,4 +59,5 @@ class Fleet(BaseModel):
 
     cursor: str = Field(description="the end of the stream of changes")
     all_known: bool = Field(description=ALL_KNOWN)
+    not_reporting: int | None = Field(description=NOT_REPORTING)
     processes: list[Process]

@@ -26,11 +26,13 @@ async def read(poller: FleetPoller) -> Fleet:
     ]
     processes.sort(key=lambda process: (process.services, process.id))
     end = f"{snapshot.end.milliseconds}-{snapshot.end.number}"
-    return Fleet(cursor=end, all_known=snapshot.all_known, processes=processes)
+    return Fleet(cursor=end, all_known=snapshot.all_known, not_reporting=snapshot.not_reporting, processes=processes)
 
 
 def _compared(process: LiveProcess, report: ProcessReport, snapshot: FleetSnapshot) -> Process:
     cursor = Position.parse(report.cursor)
+    if process.is_foreign:
+        return Process(**report.model_dump(), state="diverged", lag=0)
     if cursor != snapshot.end or report.epoch != snapshot.epoch:
         lag = max(0, snapshot.end.milliseconds - cursor.milliseconds) / 1000
         return Process(**report.model_dump(), state="behind", lag=lag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -59,7 +60,11 @@ class Register(NamedTuple):
     received: list[Received]
     """Of every process that reported lately."""
     is_whole: bool
-    """Whether no live process can be missing."""
+    """Whether no live process can be missing of those that may report."""
+    not_reporting: int | None
+    """How many processes follow and do not report; None if connections may not be listed."""
+    limit: str
+    """The end of the stream, read last: no process can be beyond."""
     database: str
     epoch: str
     position: int
@@ -99,7 +104,13 @@ async def read_register(redis: Redis, keys: Keys) -> Register:
     Raises RedisError. What is not of its form in Redis counts as missing.
     """
     end = (await last_id(redis, keys)).decode()
-    now, found = await _run(redis, ("TIME",), ("ZREVRANGE", keys.processes, 0, MAX_PROCESSES + 1, "WITHSCORES"))
+    connections, now, found = await _run(
+        redis,
+        # Before the register: who connects between the two may have reported already.
+        ("CLIENT", "LIST", "TYPE", "normal"),
+        ("TIME",),
+        ("ZREVRANGE", keys.processes, 0, MAX_PROCESSES + 1, "WITHSCORES"),
+    )
     ids = found or []
     scores = {name: float(score) for name, score in zip(ids[::2], ids[1::2], strict=True)}
     is_register_there = scores.pop(REGISTER_FIELD, None) is not None
@@ -117,6 +128,7 @@ async def read_register(redis: Redis, keys: Keys) -> Register:
         _received(name, report, left, _seconds(now) - score)
         for (name, score), report, left in zip(live.items(), reports[::2], reports[1::2], strict=True)
     ]
+    limit = (await last_id(redis, keys)).decode()
     database, position, seen, since = state or [None] * 4
     is_whole = (
         is_register_there
@@ -125,7 +137,23 @@ async def read_register(redis: Redis, keys: Keys) -> Register:
         and since is not None
         and _seconds(now) - _number(since) >= REPORT_TTL_SECONDS
     )
-    return Register(end, received, is_whole, _text(database), _text(epoch), int(_number(position)))
+    following = None if connections is None else _following(connections, redis, keys)
+    not_reporting = None if following is None else len(following - live.keys())
+    return Register(
+        end, received, is_whole, not_reporting, limit, _text(database), _text(epoch), int(_number(position))
+    )
+
+
+def _following(connections: bytes, redis: Redis, keys: Keys) -> set[bytes]:
+    """The ids of the processes whose feeds are connected, and were heard of lately."""
+    database = redis.connection_pool.connection_kwargs.get("db") or 0
+    prefix = re.escape(keys.report("").encode())
+    feeds = re.finditer(rb" name=%s(\S+) .*? idle=(\d+) .*? db=(\d+) " % prefix, connections)
+    return {
+        name
+        for name, idle, db in (feed.groups() for feed in feeds)
+        if int(idle) < REPORT_TTL_SECONDS and int(db) == database
+    }
 
 
 async def ask_to_resync(redis: Redis, keys: Keys, process: str) -> None:

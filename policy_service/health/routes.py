@@ -41,8 +41,8 @@ class Readiness(BaseModel):
         description="how long the oldest of them has waited; null if there is none"
     )
     problems: list[str] = Field(
-        description="what keeps changes from being published, or from staying so, until somebody changes it. Only the "
-        "publisher that leads knows: ask every replica"
+        description="what keeps changes from being published, or from staying so, until somebody changes it: here, and "
+        "where the publisher leads"
     )
 
 
@@ -60,10 +60,13 @@ async def readyz(
 ) -> Readiness:
     """200 if the API can be served, 503 if it can't."""
     waiting: Waiting | None = None
+    problems = publisher.problems
     is_redis_there = False
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), sessions() as session:
             waiting = await store.waiting(session)
+            if not publisher.is_leading:
+                problems += [each for each in await store.leaders_problems(session) if each not in problems]
     except DATABASE_ERRORS:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     try:
@@ -80,5 +83,5 @@ async def readyz(
         publisher=printable(publisher.state),
         unpublished=None if waiting is None else waiting.number,
         oldest_unpublished_seconds=None if waiting is None else waiting.seconds,
-        problems=[printable(problem) for problem in publisher.problems],
+        problems=[printable(problem) for problem in problems],
     )

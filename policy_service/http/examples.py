@@ -72,8 +72,9 @@ _PROPAGATION = {
     "complete": True,
     "published": True,
     "all_known": True,
+    "not_reporting": 0,
     "milliseconds": 12.4,
-    "applied": {"count": 1, "processes": [_REPORTING]},
+    "applied": {"count": 1, "on_demand": 0, "processes": [_REPORTING]},
     "pending": {"count": 0, "processes": []},
     "rejected": {"count": 0, "processes": []},
     "preflights_cached_until": None,
@@ -140,6 +141,7 @@ EXAMPLES: dict[str, Any] = {
     "Fleet": {
         "cursor": "1777887000120-0",
         "all_known": True,
+        "not_reporting": 0,
         "processes": [
             {
                 "id": _REPORTING["id"],

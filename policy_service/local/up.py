@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -66,6 +66,7 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
         os.umask(0o077)
         family = stack.enter_context(_own(data))
         environment = dict(os.environ)
+        _require_own_publisher(environment)
         _require_free([ports.service, *((ports.demo_api, ports.demo_page) if demo else ())])
         if "CORSPOLICY_DATABASE_URL" not in environment:
             print("starting PostgreSQL …", flush=True)
@@ -78,7 +79,7 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
             database_url=environment["CORSPOLICY_DATABASE_URL"], redis_url=environment["CORSPOLICY_REDIS_URL"]
         )
         try:
-            migrate.upgrade(settings.database_url)
+            migrate.upgrade(settings.session_database_url)
             new_key = asyncio.run(_prepare(settings, demo=demo))
         except (*DATABASE_ERRORS, CommandError) as error:
             raise EmbeddedError(f"the database can't be used: {printable_lines(str(error))}") from error
@@ -103,7 +104,7 @@ def up(first_port: int, data: Path, *, demo: bool) -> None:
 
 async def _prepare(settings: Settings, *, demo: bool) -> str | None:
     """Make the admin key and the demo's tenant where there are none yet; returns a key just made."""
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, is_pooled=settings.is_pooled)
     sessions = create_sessions(engine)
     request = ChangeRequest(Caller("corspolicy up"), ANYTHING)
     try:
@@ -184,6 +185,14 @@ def _signals_as_interrupt() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _require_own_publisher(environment: Mapping[str, str]) -> None:
+    if "CORSPOLICY_PUBLISHER_DATABASE_URL" in environment and "CORSPOLICY_DATABASE_URL" not in environment:
+        raise EmbeddedError(
+            "CORSPOLICY_PUBLISHER_DATABASE_URL is set, and CORSPOLICY_DATABASE_URL is not: set both to the same "
+            "database, or neither to run PostgreSQL here"
+        )
 
 
 def _require_free(ports: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""For how long browsers may go by a preflight that was answered before a change."""
+"""For how long browsers may use a preflight response from before a change."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from policy_service.documents.model import StoredDocument, StoredPolicy
 CHROMIUM_SECONDS = 7_200
 FIREFOX_SECONDS = 86_400
 SAFARI_SECONDS = 600
-UNSAID_SECONDS = 5
+DEFAULT_SECONDS = 5
 
 
 def longest_cached(before: StoredDocument, after: StoredDocument) -> int | None:
-    """The longest max_age, in seconds, of what a change took something away from; None if it took nothing away."""
-    taken = [
-        UNSAID_SECONDS if old.max_age is None else old.max_age
+    """The longest max_age, in seconds, of what a change removed something from; None if it removed nothing."""
+    removed = [
+        DEFAULT_SECONDS if old.max_age is None else old.max_age
         for service in {*before.policies, *after.policies}
-        if _takes_away(old := _of(before, service), _of(after, service))
+        if _removes(old := _of(before, service), _of(after, service))
     ]
-    return max(taken, default=None)
+    return max(removed, default=None)
 
 
 def _of(document: StoredDocument, service: str) -> StoredPolicy:
     return document.policies.get(service) or document.policies.get(DEFAULT) or StoredPolicy()
 
 
-def _takes_away(old: StoredPolicy, new: StoredPolicy) -> bool:
+def _removes(old: StoredPolicy, new: StoredPolicy) -> bool:
     """Whether something that `old` lists is not in `new`; said also where another entry happens to cover it."""
     ends = _ends(new)
     return (

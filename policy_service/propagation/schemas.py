@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from policy_service.fleet.schemas import ALL_KNOWN
+from policy_service.fleet.schemas import ALL_KNOWN, NOT_REPORTING
 
 MAX_LISTED = 100
 
@@ -42,6 +42,10 @@ class Applied(BaseModel):
     """The processes that apply the change."""
 
     count: int
+    on_demand: int = Field(
+        description="how many of these hold some tenants only, fetched on demand: they have read the change in the "
+        "stream, but report no digest that proves what they hold"
+    )
     processes: list[ReportingProcess] = Field(
         description=f"the first {MAX_LISTED}; none for a key to some tenants only"
     )
@@ -74,6 +78,7 @@ class Propagation(BaseModel):
     )
     published: bool = Field(description="whether Redis has it, where processes read it from")
     all_known: bool = Field(description=f"{ALL_KNOWN}; nothing is complete meanwhile")
+    not_reporting: int | None = Field(description=f"{NOT_REPORTING}. Nothing is complete while there are any")
     milliseconds: float | None = Field(
         description="from the change until the last process reported that it applies it; null while it is not "
         "complete, and where that was longer ago than this service can tell"

@@ -1,10 +1,11 @@
 """Says which of the live processes have applied a change, and waits for the others.
 
 What proves it: once a change is marked as published, the stream's end is read. A process whose cursor is there, or
-beyond, has read the change, or a later one of the tenant; and one that follows a snapshot of the present epoch without
-a gap has missed none before. One whose digest shows that it holds something else has not applied it, whatever it read.
-Revisions prove nothing, since they do not commit in their order. Nor does the absence of a report, unless all live
-processes are known.
+after it, has read the change, or a later one of the tenant; and one that follows a snapshot of the present epoch
+without a gap has missed none before. One whose digest shows that it holds something else has not applied it, whatever
+it read, nor has one whose cursor is beyond the end that the stream has by then. One that holds some tenants only has
+no such digest, and is counted apart. Revisions prove nothing, since they do not commit in their order. Nor does the
+absence of a report, unless all live processes are known and each connected one reports.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class _Standing:
     known: _Known
     is_published: bool
     all_known: bool
+    not_reporting: int | None
     applied: list[LiveProcess] = field(default_factory=list)
     pending: list[LiveProcess] = field(default_factory=list)
     rejected: list[tuple[LiveProcess, str]] = field(default_factory=list)
@@ -86,7 +88,7 @@ class _Standing:
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing to wait for: a process that rejects a document does not try it again."""
-        return self.is_published and self.all_known and not self.pending
+        return self.is_published and self.all_known and not self.not_reporting and not self.pending
 
     @property
     def is_complete(self) -> bool:
@@ -171,7 +173,7 @@ class Propagations:
         self._known.move_to_end(revision)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
-        standing = _Standing(known, revision in snapshot.positions, snapshot.all_known)
+        standing = _Standing(known, revision in snapshot.positions, snapshot.all_known, snapshot.not_reporting)
         if standing.is_published and known.epoch != snapshot.epoch:
             known.epoch, known.end = snapshot.epoch, snapshot.end
         for process in snapshot.processes:
@@ -218,9 +220,11 @@ def _answer(scope: Scope, revision: int, standing: _Standing, cached_until: Pref
         complete=standing.is_complete,
         published=standing.is_published,
         all_known=standing.all_known,
+        not_reporting=standing.not_reporting,
         milliseconds=standing.known.milliseconds if standing.is_complete else None,
         applied=Applied(
             count=len(standing.applied),
+            on_demand=sum(process.report is not None and not process.report.complete for process in standing.applied),
             processes=[ReportingProcess(**_shown(process)) for process in standing.applied[:listed]],
         ),
         pending=Pending(

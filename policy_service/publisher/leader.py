@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from corspolicy.sync.wire import Keys
 from policy_service.database import DATABASE_ERRORS, NOTIFY_CHANNEL
+from policy_service.publisher import store
 from policy_service.publisher.connection import (
     TransactionPooling,
     create_leader_engine,
@@ -67,6 +68,8 @@ class Publisher:
         self._blocked = ""
         self._eviction: str | None = None
         self.state = "starting"
+        self.is_leading = False
+        """Whether it holds the leader's lock: then nobody knows better than it what keeps changes from Redis."""
 
     @property
     def problems(self) -> list[str]:
@@ -84,6 +87,7 @@ class Publisher:
                         await prepare_session(self._engine, connection)
                         await self._wait_for_lead(connection)
                         began_at = time.monotonic()
+                        self.is_leading = True
                         await self._lead(connection)
                         return
                 except TransactionPooling as error:
@@ -97,12 +101,13 @@ class Publisher:
                     # Dead of a bug, it would leave every change unpublished without a word.
                     self.state = "failing"
                     logger.exception("the publisher failed; it tries again")
+                self.is_leading = False
                 if time.monotonic() - began_at > LASTING_SECONDS:
                     failures = 0
                 await asyncio.sleep(random.uniform(0, min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**failures)))
                 failures = min(failures + 1, 10)
         finally:
-            self.state = "stopped"
+            self.state, self.is_leading = "stopped", False
             await self._engine.dispose()
 
     def _block(self, problem: str) -> None:
@@ -133,14 +138,18 @@ class Publisher:
             except OtherDatabase as error:
                 await require_lock(connection)
                 self._block(str(error))
+                await store.note_problems(connection, self.problems)
                 await asyncio.sleep(CHECK_SECONDS)
             except LaterTerm:
                 await require_lock(connection)
+                self._block(_TWO_COPIES)
+                await store.note_problems(connection, self.problems)
                 await self._wait_for_takeover(lead)
 
     async def _publish(self, connection: AsyncConnection, lead: Lead) -> None:
         """Publish until cancelled, or until Redis turns out to be another's."""
         task = asyncio.current_task()
+        # Not at once: what was published and is not marked yet would be taken for what this database does not know.
         checked_at = time.monotonic()
         eviction_checked_at = -EVICTION_CHECK_SECONDS
         while task is not None and not task.cancelling():
@@ -151,6 +160,7 @@ class Publisher:
             if time.monotonic() - checked_at >= CHECK_SECONDS:
                 await require_lock(connection)
                 await lead.check()
+                await store.note_problems(connection, self.problems)
                 checked_at = time.monotonic()
             try:
                 is_busy = await lead.publish_batch()
@@ -164,7 +174,6 @@ class Publisher:
 
     async def _wait_for_takeover(self, lead: Lead) -> None:
         """Keep the lock, so that no standby of this database fights for Redis, until it is this database's alone."""
-        self._block(_TWO_COPIES)
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             if await lead.is_alone():

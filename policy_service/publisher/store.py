@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from policy_service.auth.callers import Scope
 from policy_service.database import first_within
-from policy_service.models import TERMS, Change, DatabaseIdentity, Publication, Tenant
+from policy_service.models import TERMS, Change, DatabaseIdentity, Leader, Publication, Tenant
 
 BATCH = 200
 BATCH_BYTES = 1024 * 1024
@@ -179,6 +179,17 @@ async def waiting(session: AsyncSession) -> Waiting:
     age = func.extract("epoch", func.clock_timestamp() - func.min(Change.created_at))
     number, seconds = (await session.execute(select(func.count(), age).where(Change.published_at.is_(None)))).one()
     return Waiting(number, None if seconds is None else float(seconds))
+
+
+async def note_problems(connection: AsyncConnection, problems: Sequence[str]) -> None:
+    """Let the other replicas know what keeps the leader from publishing. Writes nothing where they know."""
+    statement = update(Leader).where(Leader.problems != list(problems))
+    await connection.execute(statement.values(problems=list(problems)))
+
+
+async def leaders_problems(session: AsyncSession) -> list[str]:
+    """What keeps the leader from publishing, as it noted it last."""
+    return await session.scalar(select(Leader.problems)) or []
 
 
 EXPIRY_LOCK = 0x65787069  # "expi"

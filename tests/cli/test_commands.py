@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.cli.helpers import COMMAND, Cli
+from tests.keys import PROCESS_PREFIX
 from tests.support import ROOT, Api, Process, running, wait_until
 
 ORIGIN = "https://a.example.com"
@@ -244,11 +246,16 @@ def test_a_change_can_be_waited_for_until_every_process_applies_it(
         removed = cli("origins", "remove", tenant, ORIGIN, "--confirm", "--wait", "30")
         assert "Applied by all live processes: 1." in removed.stdout
         assert "Browsers may use cached preflight responses until 2" in removed.stderr
+        with redis.Redis.from_url(redis_url, client_name=PROCESS_PREFIX + "silent") as silent:
+            silent.ping()
+            unknown = cli("origins", "add", tenant, ORIGIN, "--wait", "1")
+        assert unknown.exit_code == 1
+        assert "everywhere yet:\n  applied: 1\n  not reporting: 1, whose Redis user may not write" in unknown.stderr
         client.signal(signal.SIGSTOP)
         stopped = cli("restore", tenant, str(good), "--yes", "--wait", "1")
         assert stopped.exit_code == 1
         assert f"{tenant} restored to revision {good} (now revision " in stopped.stdout
-        assert "not every process applies it yet:\n  pending: process " in stopped.stderr
+        assert "not known to be applied everywhere yet:\n  applied: 0\n  pending: process " in stopped.stderr
 
 
 def test_the_fleet_without_a_process(cli: Cli) -> None:

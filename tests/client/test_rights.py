@@ -130,7 +130,7 @@ def test_a_client_fetches_on_demand(published: Published, redis_url: str) -> Non
     following(redis_url, test)
 
 
-def test_a_client_that_may_only_read_follows_and_says_once_that_no_write_waits_for_it(
+def test_a_user_who_may_only_read_follows_and_says_once_that_no_receipt_covers_it(
     published: Published, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(follower: Follower) -> None:
@@ -142,7 +142,7 @@ def test_a_client_that_may_only_read_follows_and_says_once_that_no_write_waits_f
     without(published, *REPORTING)
     following(redis_url, test)
     (warning,) = warnings(caplog)
-    assert "no write waits for it" in warning
+    assert "no receipt covers it" in warning
     assert reports(published) == []
 
 
@@ -160,4 +160,4 @@ def test_a_replica_is_followed(
 
         following(redis_users.as_user(f"redis://127.0.0.1:{replica.port}/0", "client"), test)
         (warning,) = warnings(caplog)
-        assert "no write waits for it" in warning
+        assert "no receipt covers it" in warning

@@ -25,7 +25,7 @@ from tests.faults.proxy import Proxy
 from tests.keys import CHANGES
 from tests.support import Api, Process, free_port, wait_until
 
-# What a tenant admits at first, and what instead after its change.
+# What a tenant allows at first, and what instead after its change.
 OLD, NEW = "https://old.example.com", "https://new.example.com"
 STREAM_LENGTH = 10
 # Full jitter up to its cap before the publisher, then before a client tries again, and time for the work itself.
@@ -130,7 +130,7 @@ class Services:
         self.recoveries: list[Recovery] = []
         self.database_url = database_url
         self._redis_url = redis_url
-        # New connections, but one TLS context: making that anew would take longer than what is measured.
+        # New connections, but one TLS context: making a new one would take longer than what is measured.
         self._http = stack.enter_context(httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)))
         self._key = admin_key(database_url)
         self.service, self.api = self.start_service()
@@ -180,22 +180,22 @@ class Services:
         """Nothing here stays broken."""
 
     def new_tenant(self) -> str:
-        """A tenant that admits OLD, everywhere."""
+        """A tenant that allows OLD, everywhere."""
         tenant = self.api.new_tenant()
         self.put(tenant, OLD)
         self.wait_until_shown(tenant, OLD)
         return tenant
 
     def put(self, tenant: str, *origins: str) -> None:
-        """Admit exactly these origins, by the API."""
+        """Allow exactly these origins, by the API."""
         assert self.api.put_policy(tenant, {"allow_origins": list(origins)}).status_code == 200
 
     def change(self, tenant: str) -> None:
-        """Take OLD back and admit NEW."""
+        """Remove OLD and allow NEW."""
         self.put(tenant, NEW)
 
     def granted(self, client: Process, tenant: str, origin: str) -> bool:
-        """Whether a real cross-origin request is answered with leave for `origin`."""
+        """Whether a real cross-origin request allows `origin`."""
         answer = self._http.get(f"{client.url}/t/{tenant}", headers={"Origin": origin})
         assert answer.status_code == 200
         granted = answer.headers.get("access-control-allow-origin")
@@ -224,7 +224,7 @@ class Services:
         since: float | None = None,
         within: float = RETRY_SECONDS,
     ) -> None:
-        """Wait until the headers are right, and note how long that took; `keeping` admits OLD all the while."""
+        """Wait until the headers are right, and note how long that took; `keeping` allows OLD all the while."""
 
         def is_right(client: Process) -> bool:
             if keeping is not None:

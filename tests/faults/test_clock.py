@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,9 +41,8 @@ class ClockedLine(Line):
 
 
 @pytest.fixture(scope="module")
-def line(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClockedLine]:
-    with ExitStack() as stack:
-        yield ClockedLine(stack, new_database(), tmp_path_factory.mktemp("line"))
+def line_type() -> type[Line]:
+    return ClockedLine
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])

@@ -69,7 +69,7 @@ def test_redis_is_emptied_again_before_everything_is_written_anew(line: Line) ->
     wait_until(lambda: line.published.redis.get(EPOCH), "an epoch")
     assert line.published.redis.hexists(DOCUMENTS, tenant)
     (client,) = line.start_clients(line.redis.url)
-    fault = "FLUSHALL while everything is written anew, for one that starts after it"
+    fault = "FLUSHALL while everything is written again, for one that starts after it"
     line.recovers(fault, tenant, OLD, client, since=emptied_at)
     client.stop()
     line.follows()
@@ -167,7 +167,9 @@ def test_a_client_that_may_only_read_follows(line: Line) -> None:
     line.change(tenant)
     line.recovers("client may only read, from the change", tenant, NEW, client)
     line.follows(client)
+    assert line.api.http.get("/v1/fleet").json()["not_reporting"] == 1
     client.stop()
+    assert line.api.http.get("/v1/fleet").json()["not_reporting"] == 0
 
 
 def test_redis_is_silent_for_longer_than_any_time_out(line: Line) -> None:

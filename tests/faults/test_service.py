@@ -5,14 +5,11 @@ from __future__ import annotations
 import datetime
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from policy_service.publisher.scripts import BEGIN_EPOCH, END_EPOCH, WRITE
-from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line, run_of
 from tests.faults.postgres import Postgres
 from tests.faults.proxy import Way
@@ -23,10 +20,7 @@ LAST = "https://last.example.com"
 UNPUBLISHED = "SELECT revision FROM changes WHERE published_at IS NULL"
 
 
-@pytest.fixture(scope="module")
-def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    with Databases(postgres.url) as databases, ExitStack() as stack:
-        yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"))
+pytestmark = pytest.mark.usefixtures("postgres")
 
 
 def test_the_service_is_killed_between_commit_and_publish(line: Line) -> None:
@@ -135,13 +129,13 @@ def test_a_leader_that_wakes_while_it_writes_everything_anew(line: Line, step: s
         line.service, line.api = line.start_service(line.redis.url)
         with line.sql() as sql:
             sql.terminate()
-        fault = "leader asleep while it writes everything anew, from the loss of its lock to the new epoch"
+        fault = "leader asleep while it rewrites everything, from the loss of its lock to the new epoch"
         line.measure(fault, lambda: line.published.redis.get(EPOCH))
         line.api.delete_tenant(tenant)
         line.wait_until_shown(tenant, None)
-        # Written anew once more, Redis does not know that there ever was such a tenant: no revision refuses it.
+        # written once more, Redis does not know that there ever was such a tenant: no revision refuses it.
         line.published.redis.flushall()
-        wait_until(lambda: line.published.redis.get(EPOCH), "the new leader has written everything anew")
+        wait_until(lambda: line.published.redis.get(EPOCH), "the new leader has rewritten everything")
         epoch = line.published.redis.get(EPOCH)
     old.signal(signal.SIGCONT)
     wait_until(lambda: line.readiness(old)["publisher"] == "standing by", "the old leader knows that it is none")
@@ -230,7 +224,7 @@ def test_when_everything_else_is_down_clients_go_on(line: Line, postgres: Postgr
     path = f"/v1/tenants/{ending}/policies/default/origins"
     assert line.api.http.post(path, json=entry).status_code == 201
     for client in line.clients:
-        wait_until(lambda client=client: line.granted(client, ending, NEW), "NEW is admitted")  # type: ignore[misc]
+        wait_until(lambda client=client: line.granted(client, ending, NEW), "NEW is allowed")  # type: ignore[misc]
     postgres.stop()
     # With the database alone gone, a client can start.
     (late,) = line.start_clients(line.redis.url)

@@ -18,7 +18,7 @@ WAIT_SECONDS = 2
 
 
 def _change(line: Line, tenant: str) -> dict[str, Any]:
-    """Take OLD back, admit NEW, and wait for the receipt."""
+    """Remove OLD, allow NEW, and wait for the receipt."""
     answer = line.api.http.put(
         f"/v1/tenants/{tenant}/policies/default",
         json={"allow_origins": [NEW]},
@@ -89,7 +89,11 @@ def test_no_receipt_is_given_on_the_absence_of_a_report(line: Line, lose: Callab
     assert line.shows(line.far, tenant, OLD)
     assert not propagation["complete"]
     line.proxy.heal()
-    wait_until(lambda: _is_complete(line, propagation["revision"]), "the receipt", 40)
+    line.measure(
+        f"reports: {lose.__name__.strip('_')}, until receipts are given",
+        lambda: _is_complete(line, propagation["revision"]),
+        40,
+    )
     for client in line.clients:
         assert line.shows(client, tenant, NEW)
 
@@ -144,6 +148,7 @@ def test_a_frozen_process_is_waited_for(line: Line) -> None:
         assert not propagation["complete"]
     finally:
         line.far.signal(signal.SIGCONT)
+    line.recovers("client paused while reports are lost, from when it wakes", tenant, NEW)
     wait_until(lambda: _is_complete(line, propagation["revision"]), "the receipt", 40)
     for client in line.clients:
         assert line.shows(client, tenant, NEW)

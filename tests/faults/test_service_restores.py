@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Databases
 from tests.faults.line import NEW, OLD, Line
 from tests.faults.postgres import Postgres
 from tests.support import wait_until
@@ -18,10 +15,7 @@ LATER = "https://later.example.com"
 CHANGES = 5
 
 
-@pytest.fixture(scope="module")
-def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    with Databases(postgres.url) as databases, ExitStack() as stack:
-        yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"))
+pytestmark = pytest.mark.usefixtures("postgres")
 
 
 def _lose(line: Line, tenant: str) -> None:

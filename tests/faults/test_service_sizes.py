@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def _large(origin: str) -> dict[str, Any]:
-    """A policy of well over 8 KiB that admits `origin`."""
+    """A policy of well over 8 KiB that allows `origin`."""
     return {"allow_origins": [origin, *(f"https://{secrets.token_hex(20)}.example.com" for _ in range(200))]}
 
 

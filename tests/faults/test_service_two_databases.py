@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,10 +26,7 @@ STAGING = "https://staging.example.com"
 LONG_SECONDS = 5.0
 
 
-@pytest.fixture(scope="module")
-def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    with Databases(postgres.url) as databases, ExitStack() as stack:
-        yield Line(stack, databases.create(), tmp_path_factory.mktemp("line"))
+pytestmark = pytest.mark.usefixtures("postgres")
 
 
 def _named(url: str, name: str) -> str:
@@ -83,6 +79,11 @@ def test_another_database_publishes_nothing_and_says_so_until_it_takes_over(
     if kind == "copy":
         assert api.put_policy(tenant, {"allow_origins": [STAGING]}).status_code == 200
     wait_until(lambda: _is_blocked(line, service, "corspolicy takeover"), "it says whose Redis this is")
+    standby, _ = _another_service(line, url)
+    wait_until(lambda: line.readiness(standby)["publisher"] == "standing by", "it has a standby")
+    told = line.readiness(standby)
+    assert told["problems"] == line.readiness(service)["problems"]
+    assert told["oldest_unpublished_seconds"] > 0
     _stays(line, tenant, OLD)
     line.change(tenant)
     line.wait_until_shown(tenant, NEW)
@@ -94,7 +95,9 @@ def test_another_database_publishes_nothing_and_says_so_until_it_takes_over(
     # The new one has no such tenant.
     line.wait_until_shown(tenant, STAGING if kind == "copy" else None)
     wait_until(lambda: _is_blocked(line, line.service, "corspolicy takeover"), "the other says so in turn")
-    assert line.readiness(service)["problems"] == []
+    for process in (service, standby):
+        wait_until(lambda process=process: line.readiness(process)["problems"] == [], "nothing keeps it any more")  # type: ignore[misc]
+    standby.stop()
 
     _take_over(line.database_url, line.redis.url, "--yes")
     line.recovers(f"a {kind} database took over: the first takes its Redis back", tenant)

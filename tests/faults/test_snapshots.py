@@ -16,7 +16,7 @@ from tests.support import wait_until
 
 # More than fit in one page of a snapshot, and more than Redis keeps in one piece.
 MANY_TENANTS = 700
-# Else it could be read, and would admit NEW.
+# Else it could be read, and would allow NEW.
 LARGE = b'{"format":1,"tenant":"t","revision":1,"policies":{"default":{"allow_origins":["%b"]}}}' % NEW.encode()
 LARGE += b" " * MAX_BYTES
 
@@ -67,7 +67,7 @@ def test_a_change_and_a_new_epoch_during_a_snapshot(line: Line, way: Way) -> Non
         line.published.redis.flushall()
         line.change(tenant)
         line.api.delete_tenant(deleted)
-        wait_until(lambda: line.published.redis.get(EPOCH) not in (None, epoch), "everything is written anew")
+        wait_until(lambda: line.published.redis.get(EPOCH) not in (None, epoch), "everything is written again")
         line.wait_until_shown(tenant, NEW, line.near)
         assert line.shows(line.far, tenant, OLD)
     line.recovers(f"new epoch during a snapshot, its request held on the way {way.value}", tenant, keeping=other)
@@ -80,7 +80,7 @@ def test_redis_is_emptied_during_a_snapshot(line: Line) -> None:
     with line.proxy.holding(b"HSCAN", Way.UP) as wait_until_held:
         miss_something(line)
         wait_until_held()
-        # Nobody writes anything anew, for now.
+        # Nobody writes anything again, for now.
         line.service.signal(signal.SIGSTOP)
         line.published.redis.flushall()
     try:
@@ -100,7 +100,7 @@ def test_redis_is_emptied_during_a_snapshot(line: Line) -> None:
 def test_changes_between_the_pages_of_a_snapshot(line: Line) -> None:
     tenants = [line.new_tenant() for _ in range(8)]
     deleted, other = line.new_tenant(), line.new_tenant()
-    # Written behind the publisher's back, and published when it writes everything anew.
+    # Written behind the publisher's back, and published when it rewrites everything.
     with line.sql() as sql:
         sql(
             "INSERT INTO tenants (slug, revision, document) SELECT 'bulk-' || n, nextval('revisions'), document"
@@ -153,7 +153,7 @@ def test_a_document_that_cannot_be_read(line: Line, payload: bytes | None) -> No
     tenant, other = line.new_tenant(), line.new_tenant()
     _, revision = envelope_and_revision(line, tenant)
     garbage = b"not an envelope" if payload is None else b"%d %s" % (revision + 1, payload)
-    # As a change and in the documents; then every client reads those anew.
+    # As a change and in the documents; then every client reads those again.
     line.published.announce(tenant=tenant, envelope=garbage)
     line.published.store(tenant, garbage)
     line.change(other)

@@ -122,9 +122,8 @@ SERVICE_MUTANTS = [
     Mutant(
         "a leader that was deposed does not fight back",
         LEADER,
-        "            except LaterTerm:\n                await require_lock(connection)\n"
         "                await self._wait_for_takeover(lead)\n",
-        "            except LaterTerm:\n                await require_lock(connection)\n",
+        "",
         DATABASES + "two_physical_copies_do_not_fight",
     ),
     Mutant(
@@ -172,8 +171,8 @@ SERVICE_MUTANTS = [
     Mutant(
         "a receipt waits until every process is known",
         PROPAGATION,
-        "return self.is_published and self.all_known and not self.pending",
-        "return self.is_published and not self.pending",
+        "return self.is_published and self.all_known and not",
+        "return self.is_published and not",
         RECEIPTS + "no_receipt_is_given_on_the_absence_of_a_report[_flush]",
     ),
     Mutant(
@@ -196,6 +195,34 @@ SERVICE_MUTANTS = [
         "self._requests.take(key, sum(used) / SECONDS_PER_TOKEN)",
         "pass",
         "tests/service/test_checks.py::test_a_check_costs_what_it_takes_also_if_it_finds_a_problem",
+    ),
+    Mutant(
+        "a cursor beyond the end of the stream proves nothing",
+        "policy_service/fleet/poller.py",
+        "return self.is_foreign or (",
+        "return (",
+        "tests/service/test_propagation.py::test_a_cursor_beyond_the_end_of_the_stream_proves_nothing",
+    ),
+    Mutant(
+        "nothing is complete while a process follows that does not report",
+        PROPAGATION,
+        "self.all_known and not self.not_reporting and",
+        "self.all_known and",
+        "tests/service/test_propagation.py::test_nothing_is_complete_while_a_process_follows_that_does_not_report",
+    ),
+    Mutant(
+        "a receipt waits for every process: the random run finds out",
+        PROPAGATION,
+        "and not self.not_reporting and not self.pending",
+        "",
+        FAULTS + "random.py::test_random_writes_and_faults",
+    ),
+    Mutant(
+        "every replica tells the leader's problems",
+        "policy_service/health/routes.py",
+        "if not publisher.is_leading:",
+        "if False:",
+        DATABASES + "another_database_publishes_nothing_and_says_so_until_it_takes_over[new]",
     ),
     Mutant(
         "connections to PostgreSQL are tried before they are used",

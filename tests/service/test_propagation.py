@@ -18,7 +18,7 @@ from corspolicy.status import Report
 from corspolicy.sync.wire import REPORT_TTL_SECONDS
 from policy_service.publisher.scripts import REGISTER_FIELD
 from policy_service.settings import Settings
-from tests.keys import EPOCH, PROCESS_PREFIX, PROCESSES
+from tests.keys import CHANGES, EPOCH, PROCESS_PREFIX, PROCESSES
 from tests.service.helpers import CONFIRM, FULL, etag, path_of, problem, tenant_api
 from tests.support import Api, Process, running, wait_until
 
@@ -39,11 +39,13 @@ def client(service: Process) -> Iterator[redis.Redis]:
 
 def _report(client: redis.Redis, name: str, **values: Any) -> None:
     """Report as a process would, that has applied everything unless `values` say otherwise."""
-    epoch = client.get(EPOCH)
+    epoch, stream = client.get(EPOCH), client.xinfo_stream(CHANGES)
     assert isinstance(epoch, bytes)
+    assert isinstance(stream, dict)
+    end = stream["last-generated-id"].decode()
     report = Report(
         id=name, host="host-1", process=7, version="0.1.0", services=["billing"], started_at=0.0, ready=True, age=0.0,
-        revision=1, cursor=FAR, epoch=epoch.decode(), digest="", tenants=1, complete=True, rejections={}, denied={},
+        revision=1, cursor=end, epoch=epoch.decode(), digest="", tenants=1, complete=False, rejections={}, denied={},
         key_ids=[],
     )  # fmt: skip
     client.set(PROCESS_PREFIX + name, json.dumps(json.loads(report.to_bytes()) | values), ex=15)
@@ -109,6 +111,62 @@ def test_a_process_that_is_silent_is_waited_for_until_it_counts_as_ended(api: Ap
     began = time.monotonic()
     assert _propagation(api, revision, wait=10)["complete"]
     assert 0.3 < time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("rejections", [{}, {"other": "revision 1: no"}])
+def test_a_cursor_beyond_the_end_of_the_stream_proves_nothing(
+    api: Api, client: redis.Redis, rejections: dict[str, str]
+) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    assert _propagation(api, revision)["complete"]
+    _report(client, "forged", cursor=FAR, rejections=rejections)
+    body = _propagation(api, revision, wait=0)
+    assert (body["complete"], body["applied"]["count"], body["pending"]["count"]) == (False, 0, 1)
+    states = {each["id"]: each["state"] for each in api.http.get("/v1/fleet").json()["processes"]}
+    assert states == {"forged": "diverged"}
+
+
+def test_processes_that_hold_some_tenants_only_are_counted_apart(api: Api, client: redis.Redis) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    assert _propagation(api, revision)["complete"]
+    _report(client, "some", complete=False)
+    applied = _propagation(api, revision, wait=0)["applied"]
+    assert (applied["count"], applied["on_demand"]) == (1, 1)
+
+
+def _follow(service: Process, name: str, database: int = 0) -> redis.Redis:
+    """Connect as a process does that may not report."""
+    url = service.environment["CORSPOLICY_REDIS_URL"].rpartition("/")[0]
+    return redis.Redis.from_url(f"{url}/{database}", client_name=PROCESS_PREFIX + name, single_connection_client=True)
+
+
+def test_nothing_is_complete_while_a_process_follows_that_does_not_report(
+    api: Api, service: Process, client: redis.Redis
+) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    # Of another installation in the same Redis, and of one of ours that reports.
+    with _follow(service, "elsewhere", database=1), _follow(service, "reports"):
+        _report(client, "reports")
+        body = _propagation(api, revision)
+        assert (body["complete"], body["not_reporting"]) == (True, 0)
+        with _follow(service, "silent"):
+            body = _propagation(api, revision, wait=0)
+            assert (body["complete"], body["not_reporting"], body["applied"]["count"]) == (False, 1, 1)
+            assert api.http.get("/v1/fleet").json()["not_reporting"] == 1
+        assert _propagation(api, revision)["complete"]
+
+
+def test_a_service_that_may_not_list_connections_says_that_nobody_knows(
+    api: Api, service: Process, client: redis.Redis
+) -> None:
+    revision = api.allow(api.new_tenant(), ORIGIN)["revision"]
+    client.acl_setuser("limited", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-client"])
+    url = service.environment["CORSPOLICY_REDIS_URL"].replace("redis://", "redis://limited:secret@")
+    environment = service.environment | {"CORSPOLICY_REDIS_URL": url}
+    with running("policy_service.app:create_app", environment) as limited, _follow(service, "silent"):
+        path = f"{limited.url}/v1/revisions/{revision}/propagation"
+        body = httpx.get(path, headers=api.http.headers).json()
+        assert (body["complete"], body["not_reporting"]) == (True, None)
 
 
 def test_waiting_ends_in_time(api: Api, client: redis.Redis) -> None:
@@ -298,13 +356,14 @@ def test_a_key_to_one_tenant_sees_how_many_processes_apply_its_own_changes_and_n
 ) -> None:
     mine, other = api.new_tenant(), api.new_tenant()
     foreign = api.allow(other, ORIGIN)["revision"]
-    _report(client, "applies")
     _report(client, "behind", epoch=None)
     with tenant_api(api, service, mine) as own:
         path = f"/v1/tenants/{mine}/policies/default/origins"
         answer = own.http.post(path, json={"pattern": ORIGIN}, headers={"Prefer": "wait=1"})
-        for body in (answer.json()["propagation"], _propagation(own, answer.json()["revision"], wait=0)):
-            assert [body[name]["count"] for name in ("applied", "pending", "rejected")] == [1, 1, 0]
+        _report(client, "applies")
+        bodies = answer.json()["propagation"], _propagation(own, answer.json()["revision"], wait=0)
+        for applied, body in enumerate(bodies):
+            assert [body[name]["count"] for name in ("applied", "pending", "rejected")] == [applied, 1, 0]
             assert [body[name]["processes"] for name in ("applied", "pending", "rejected")] == [[], [], []]
         for revision in (foreign, 1):
             refused = own.http.get(f"/v1/revisions/{revision}/propagation")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -13,11 +14,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 import redis
 
 from tests.keys import DOCUMENTS
+from tests.poolers import pgbouncer
 from tests.redises import Server
 from tests.support import ROOT, Api, free_port, wait_until
 from tests.up import COMMAND, NOBODY, PORTS, Up, is_alive
@@ -275,6 +278,39 @@ def test_embeds_nothing_where_servers_are_given(data: Path, database_url: str, r
         with Api(up.url, up.key).http as http:
             assert http.post("/v1/tenants", json={"tenant": "acme"}).status_code == 201
         assert up.stop() == 0
+
+
+def test_uses_the_direct_url_where_the_database_is_pooled_by_transaction(
+    data: Path, database_url: str, redis_url: str
+) -> None:
+    with pgbouncer(database_url, "transaction") as pooled:
+        asyncio.run(_leave_statements(pooled))
+        environment = {
+            "CORSPOLICY_DATABASE_URL": pooled,
+            "CORSPOLICY_PUBLISHER_DATABASE_URL": database_url,
+            "CORSPOLICY_REDIS_URL": redis_url,
+        }
+        with Up(data, environment=environment) as up:
+            up.wait_until_running()
+            with Api(up.url, up.key).http as http:
+                readiness = http.get("/readyz").json()
+                assert (readiness["publisher"], readiness["problems"]) == ("leading", [])
+            assert up.stop() == 0
+
+
+async def _leave_statements(url: str) -> None:
+    """Leave named statements in a session of the pooler, where the next to use these names fails."""
+    connection = await asyncpg.connect(url)
+    for number in range(50):
+        await connection.execute(f"PREPARE __asyncpg_stmt_{number:x}__ AS SELECT 1")
+    connection.terminate()
+
+
+def test_a_direct_url_alone_is_rejected(data: Path, database_url: str) -> None:
+    with Up(data, environment={"CORSPOLICY_PUBLISHER_DATABASE_URL": database_url}) as up:
+        message = "Error: CORSPOLICY_PUBLISHER_DATABASE_URL is set, and CORSPOLICY_DATABASE_URL is not"
+        assert message in _failure(up)
+        up.assert_nothing_left()
 
 
 def test_runs_for_an_ordinary_user() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from policy_service.cli.shared.api import Api
-from policy_service.cli.shared.output import echo_json, output_option, show
+from policy_service.cli.shared.output import echo, echo_json, output_option, show
 
 
 @click.command()
@@ -17,6 +17,10 @@ def fleet(output: str) -> None:
     if output == "json":
         echo_json(snapshot)
         return
+    if not snapshot["all_known"]:
+        echo("A process may be missing: Redis lost reports, or was away, within the last 15 seconds.", err=True)
+    if snapshot["not_reporting"]:
+        echo(f"Not listed: {snapshot['not_reporting']} that follow and do not report.", err=True)
     columns = ("services", "host", "process", "version", "state", "lag", "revision", "tenants", "keys", "rejected")
     show(
         output,

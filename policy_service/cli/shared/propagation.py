@@ -25,8 +25,19 @@ def show(response: Mapping[str, Any] | None) -> None:
         echo(f"Browsers may use cached preflight responses until {last} at the latest.", err=True)
     if report["complete"]:
         echo(f"Applied by all live processes: {report['applied']['count']}.")
+        if on_demand := report["applied"]["on_demand"]:
+            echo(f"  {on_demand} of them hold tenants on demand: they have read the change, and prove no more.")
+        if report["not_reporting"] is None:
+            echo("  Processes that can't report are not known: the service's Redis user needs +client|list.")
         return
-    lines = ["The change is saved, but not every process applies it yet:"]
+    lines = ["The change is saved, but is not known to be applied everywhere yet:"]
+    lines.append(f"  applied: {report['applied']['count']}")
+    if not report["published"]:
+        lines.append("  not published: Redis does not have it yet (see /readyz)")
+    if not report["all_known"]:
+        lines.append("  not all processes are known: Redis lost their reports, or was away; try again in 15 seconds")
+    if report["not_reporting"]:
+        lines.append(f"  not reporting: {report['not_reporting']}, whose Redis user may not write (see /v1/fleet)")
     for state in ("pending", "rejected"):
         for process in report[state]["processes"]:
             why = f": {process['why']}" if "why" in process else ""

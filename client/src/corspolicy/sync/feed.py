@@ -149,9 +149,9 @@ class Feed:
         return answer
 
     async def _begin(self, redis: Redis) -> None:
-        # For people who list connections; a user may be denied it.
+        # For those who list connections; a user may be denied it.
         with suppress(ResponseError):
-            await self._answer(redis.client_setname("corspolicy"))
+            await self._answer(redis.client_setname(self._reporter.name))
         if self._cache.ready:
             if self.cursor == ZERO_ID:
                 self._changes.cursor = await self._last_id(redis)

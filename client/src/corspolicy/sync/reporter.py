@@ -33,6 +33,8 @@ class Reporter:
     def __init__(self, keys: Keys, process: str, report: Callable[[], Report]) -> None:
         self._keys = keys
         self._process = process
+        self.name = keys.report(process)
+        """The key of the report, and the name of the connection that follows: who follows and can't report shows."""
         self._report = report
         self._reported_at = -REPORT_SECONDS
         self._may_run_scripts = True
@@ -61,8 +63,8 @@ class Reporter:
             level = logging.DEBUG if self._has_warned else logging.WARNING
             logger.log(
                 level,
-                "this process can't report to Redis, and no write waits for it (%s). Let its user EVAL, or SET, ZADD, "
-                "TIME and DEL, on %s:*",
+                "this process can't report to Redis what it applies, and no receipt covers it (%s). Let its user EVAL, "
+                "or SET, ZADD, ZREM, TIME and DEL, on %s:*",
                 *(error, self._keys.hash_tag),
             )
             self._has_warned = True
@@ -71,7 +73,7 @@ class Reporter:
         return must_resync
 
     async def _write(self, redis: Redis, ask: Ask, report: bytes) -> bool:
-        names = self._keys.report(self._process), self._keys.processes, self._keys.resync(self._process)
+        names = self.name, self._keys.processes, self._keys.resync(self._process)
         if self._may_run_scripts:
             values = report, REPORT_TTL_SECONDS, self._process, FORGET_SECONDS
             try:
@@ -88,4 +90,4 @@ class Reporter:
     async def sign_off(self, redis: Redis) -> None:
         """Remove the report: this process has stopped, and no write is to wait for it."""
         await redis.zrem(self._keys.processes, self._process)
-        await redis.delete(self._keys.report(self._process))
+        await redis.delete(self.name)
