@@ -188,7 +188,10 @@ def test_the_number_of_connections_is_bounded_and_health_checks_are_served(small
         assert last in _open(small)
         assert httpx.get(f"{small.url}/livez").status_code == 200
     with admin_api(small) as api, ExitStack() as stack:
-        followers = [stack.enter_context(client_with(api, new_key(api, role="reader")["key"])) for _ in range(8)]
+        followers = [
+            stack.enter_context(client_with(api, new_key(api, role="reader")["key"])) for _ in range(MAX_CONNECTIONS)
+        ]
+        wait_until(lambda: not _open(small), "the connections so far end")
         for follower in followers:
             stack.enter_context(Following(follower))
         answer = api.http.get("/v1/keys/self")
