@@ -71,9 +71,11 @@ class KeyWatch:
         if not self._callbacks:
             self._is_needed.clear()
             return
+        # Not those that come meanwhile.
+        watched = list(self._callbacks)
         async with self._sessions() as session:
-            valid = await store.valid_keys(session, self._callbacks.keys())
-        for key_id, callbacks in list(self._callbacks.items()):
+            valid = await store.valid_keys(session, watched)
+        for key_id in watched:
             if key_id not in valid:
-                for callback in list(callbacks):
+                for callback in list(self._callbacks.get(key_id, ())):
                     callback()

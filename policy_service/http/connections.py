@@ -131,6 +131,8 @@ class BoundedConnection(HttpToolsProtocol):
     def _drop(self) -> None:
         """End the connection without waiting until the client has read what was sent."""
         self._stop_watching()
+        # At once: its place is another's now.
+        self.connections.discard(self)
         self.transport.abort()
 
 

@@ -12,6 +12,8 @@ PROPAGATION = "policy_service/propagation/service.py"
 DATABASE = "policy_service/database.py"
 HISTORY, STREAM = "policy_service/history/store.py", "policy_service/history/stream.py"
 BYTES, COMPACTION = (f"tests/service/test_{name}.py::test_" for name in ("bytes", "compaction"))
+CONNECTIONS = "policy_service/http/connections.py"
+SHARES = "tests/service/test_shares.py::test_"
 CONTENTS, DATABASES, POOLED, RECEIPTS, RESTORES = (
     f"{FAULTS}service_{name}.py::test_"
     for name in ("redis_contents", "two_databases", "pgbouncer", "receipts", "restores")
@@ -280,5 +282,61 @@ SERVICE_MUTANTS = [
         "Tenant.next_expiry <= func.now()",
         "tests/service/test_expiry.py::test_of_a_tenant_what_has_expired_is_removed_together_and_not_before_the_first_"
         "is_old_enough",
+    ),
+    Mutant(
+        "writes of a tenant wait for each other without a connection",
+        "policy_service/propagation/writes.py",
+        "async with self.shares.write(tenant, caller.actor) if tenant is not None and is_allowed else nullcontext():",
+        "async with nullcontext():",
+        SHARES + "writes_of_a_tenant_wait_for_each_other_without_a_connection",
+    ),
+    Mutant(
+        "requests of a key use a share of the connections",
+        "policy_service/http/dependencies.py",
+        "return sessions.within(partial(shares.connections.turn, caller.actor))",
+        "return sessions",
+        SHARES + "a_key_uses_its_share_of_the_connections_and_has_so_many_requests_in_progress",
+    ),
+    Mutant(
+        "few keys are looked up at a time",
+        "policy_service/auth/authentication.py",
+        "async with self._lookups.turn(name), self._sessions() as session:",
+        "async with self._sessions() as session:",
+        SHARES + "looking_up_keys_takes_few_connections",
+    ),
+    Mutant(
+        "names take turns",
+        "policy_service/auth/shares.py",
+        "            self._waiting.move_to_end(name)\n",
+        "",
+        "tests/service/test_turns.py::test_the_many_of_one_name_do_not_delay_the_one_of_another",
+    ),
+    Mutant(
+        "a turn that comes to a request as it goes away is given on",
+        "policy_service/auth/shares.py",
+        "                # Its turn came while it gave up.\n                self._end(name)\n",
+        "                pass\n",
+        "tests/service/test_turns.py::test_nothing_is_lost_with_those_who_go_away",
+    ),
+    Mutant(
+        "a client has a deadline for the head of a request",
+        CONNECTIONS,
+        "self._timer = self.loop.call_later(seconds, self._drop)",
+        "self._timer = self.loop.call_later(86_400, self._drop)",
+        "tests/service/test_connections.py::test_a_client_that_keeps_the_service_waiting_is_dropped",
+    ),
+    Mutant(
+        "a head is bounded in bytes",
+        CONNECTIONS,
+        "if self._head_bytes > MAX_HEAD_BYTES:",
+        "if False:",
+        "tests/service/test_connections.py::test_a_client_that_sends_without_end_is_dropped",
+    ),
+    Mutant(
+        "the keys that are looked at are those that were watched before",
+        "policy_service/auth/key_watch.py",
+        "        for key_id in watched:\n",
+        "        for key_id in list(self._callbacks):\n",
+        "tests/service/test_key_end.py::test_a_stream_that_is_opened_while_the_keys_are_looked_at_goes_on",
     ),
 ]

@@ -64,6 +64,13 @@ def api(service: Process) -> Iterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module")
+def small(environment: dict[str, str]) -> Iterator[Process]:
+    """A service for few clients, which have time."""
+    with _serving(environment | {"CORSPOLICY_MAX_CONNECTIONS": str(MAX_CONNECTIONS)}) as process:
+        yield process
+
+
 @contextlib.contextmanager
 def _connected(service: Process, sent: bytes = b"", receive_buffer: int | None = None) -> Iterator[socket.socket]:
     with socket.socket() as connection:
@@ -157,8 +164,8 @@ def test_a_client_that_does_not_read_is_dropped(service: Process, api: Api) -> N
     ],
     ids=["a header", "headers", "trailers", "requests"],
 )
-def test_a_client_that_sends_without_end_is_dropped(service: Process, beginning: bytes, endless: bytes) -> None:
-    with _connected(service, beginning) as connection, pytest.raises(ConnectionError):
+def test_a_client_that_sends_without_end_is_dropped(small: Process, beginning: bytes, endless: bytes) -> None:
+    with _connected(small, beginning) as connection, pytest.raises(ConnectionError):
         connection.sendall(endless * 100)
 
 
@@ -171,13 +178,6 @@ def test_a_body_in_small_pieces_is_read(service: Process, api: Api) -> None:
     assert answer.status_code == 200, answer.text
 
 
-@pytest.fixture
-def small(environment: dict[str, str]) -> Iterator[Process]:
-    """A service for few clients."""
-    with _serving(environment | {"CORSPOLICY_MAX_CONNECTIONS": str(MAX_CONNECTIONS)}) as process:
-        yield process
-
-
 def test_the_number_of_connections_is_bounded_and_health_checks_are_served(small: Process) -> None:
     with ExitStack() as stack:
         silent = [stack.enter_context(_connected(small)) for _ in range(3 * MAX_CONNECTIONS)]
@@ -188,7 +188,10 @@ def test_the_number_of_connections_is_bounded_and_health_checks_are_served(small
         assert last in _open(small)
         assert httpx.get(f"{small.url}/livez").status_code == 200
     with admin_api(small) as api, ExitStack() as stack:
-        followers = [stack.enter_context(client_with(api, new_key(api, role="reader")["key"])) for _ in range(8)]
+        followers = [
+            stack.enter_context(client_with(api, new_key(api, role="reader")["key"])) for _ in range(MAX_CONNECTIONS)
+        ]
+        wait_until(lambda: not _open(small), "the connections so far end")
         for follower in followers:
             stack.enter_context(Following(follower))
         answer = api.http.get("/v1/keys/self")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import admin_api, service_environment
+from policy_service.auth.callers import Caller
+from policy_service.auth.key_watch import KeyWatch
+from policy_service.database import create_engine, create_sessions
+from tests.conftest import admin_api, admin_key, service_environment
 from tests.service.following import Following
-from tests.service.helpers import client_with, execute, new_key, problem
+from tests.service.helpers import client_with, driver_url, execute, new_key, problem
 from tests.support import Api, Process, free_port, running, wait_until
 
 SECONDS = 1.0
@@ -92,3 +97,30 @@ def test_keys_are_looked_at_again_after_the_database_was_away(service: Process) 
             execute(database_url, f"UPDATE api_keys SET hidden = now() WHERE id = '{key['id']}'")
             execute(database_url, "ALTER TABLE api_keys RENAME COLUMN hidden TO revoked_at")
             wait_until(lambda: following.has_ended, "the stream ends")
+
+
+def test_a_stream_that_is_opened_while_the_keys_are_looked_at_goes_on(database_url: str) -> None:
+    ended, new = (Caller(f"key:{admin_key(database_url).split('_')[1]}") for _ in range(2))
+    execute(database_url, f"UPDATE api_keys SET revoked_at = now() WHERE id = '{ended.actor.removeprefix('key:')}'")
+
+    async def run() -> None:
+        engine = create_engine(driver_url(database_url))
+        connection = await asyncpg.connect(database_url)
+        watch, has_ended, is_new_ended = KeyWatch(create_sessions(engine)), asyncio.Event(), asyncio.Event()
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'api_keys'::regclass"
+        async with asyncio.timeout(20):
+            await connection.execute("BEGIN; LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
+            with watch.watching(ended, has_ended.set):
+                task = asyncio.create_task(watch.run())
+                while await connection.fetchval(waiting) is None:
+                    await asyncio.sleep(0.01)
+                with watch.watching(new, is_new_ended.set):
+                    await connection.execute("ROLLBACK")
+                    await has_ended.wait()
+                    assert not is_new_ended.is_set()
+        task.cancel()
+        await asyncio.wait({task})
+        await connection.close()
+        await engine.dispose()
+
+    asyncio.run(run())

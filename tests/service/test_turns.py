@@ -20,7 +20,7 @@ class _Line:
 
     def __init__(self, turn: Callable[[str], AbstractAsyncContextManager[None]]) -> None:
         self._turn = turn
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Event] = {}
         self.order: list[str] = []
 
@@ -28,18 +28,18 @@ class _Line:
         """A request is the name that asks, and a digit."""
         for request in requests:
             self._ends[request] = asyncio.Event()
-            self._tasks[request] = asyncio.create_task(self._have(request))
+            self.tasks[request] = asyncio.create_task(self._have(request))
         await _settle()
 
     async def end(self, request: str) -> None:
         self._ends[request].set()
-        await self._tasks[request]
+        await self.tasks[request]
         await _settle()
 
     async def cancel(self, *requests: str) -> None:
         for request in requests:
-            self._tasks[request].cancel()
-        await asyncio.wait([self._tasks[request] for request in requests])
+            self.tasks[request].cancel()
+        await asyncio.wait([self.tasks[request] for request in requests])
         await _settle()
 
     async def _have(self, request: str) -> None:
@@ -98,11 +98,17 @@ def test_nothing_is_lost_with_those_who_go_away() -> None:
         turns = Turns(1, 1, SECONDS)
         line = _Line(turns.turn)
         await line.ask("a1", "a2", "b1", "b2")
-        # One that has it, and the next one in the same moment that its turn comes.
         await line.cancel("a1", "a2")
         await line.cancel("b1")
         assert line.order[-1] == "b2"
         await line.cancel("b2")
+        assert turns.are_idle
+        async with turns.turn("a"):
+            last = asyncio.create_task(line.ask("a3"))
+            await _settle()
+        # In the same moment that its turn comes.
+        line.tasks["a3"].cancel()
+        await asyncio.wait({last, line.tasks["a3"]})
         assert turns.are_idle
 
     _run(test)
