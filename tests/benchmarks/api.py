@@ -22,7 +22,7 @@ from tests.benchmarks.results import Result, at_least, at_most
 
 CONNECTIONS = (1, 16)
 ROUNDS = 7
-SECONDS = 0.8
+SECONDS = 0.6
 ORIGIN = "https://new.example.com"
 READ, WRITE = "GET of a policy", "POST or DELETE of an origin"
 

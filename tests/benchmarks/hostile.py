@@ -12,7 +12,7 @@ from tests.benchmarks.middleware import HEADERS, Lines
 from tests.benchmarks.results import Result
 
 LINES = 500_000
-ROUNDS = {True: 5, False: 2_000}
+ROUNDS = {True: 3, False: 2_000}
 """For a request of very many lines, and for one of few."""
 
 

@@ -31,7 +31,7 @@ class _Size(NamedTuple):
     client_ms: float | None
 
 
-SIZES = (_Size(10_000, 7, 40, 20), _Size(50_000, 3, 200, None))
+SIZES = (_Size(10_000, 5, 40, 20), _Size(50_000, 3, 200, None))
 
 
 async def _bare(at: Deployment, tenant: str, rounds: int) -> list[float]:
