@@ -18,8 +18,6 @@ from policy_service.http.dependencies import CallerDep, ChecksDep
 from policy_service.settings import Settings
 
 MAX_PAGE = 500
-LARGE_BYTES = 16 * 1024
-"""A larger body is parsed in a thread."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -53,7 +51,7 @@ Body = Annotated[bytes, Depends(_read_body)]
 @answers(400, 429, 503)
 async def _read_json(body: Body, caller: CallerDep, checks: ChecksDep) -> Any:
     """The body as JSON values. Raises Problem 400 if it is not JSON."""
-    return await checks.run(caller, _parse, body) if len(body) > LARGE_BYTES else _parse(body)
+    return await checks.run_large(len(body), caller, _parse, body)
 
 
 def _parse(body: bytes) -> Any:

@@ -22,13 +22,15 @@ from policy_service.auth.shares import Shares
 from policy_service.changes.preconditions import Precondition
 from policy_service.changes.request import ChangeRequest
 from policy_service.database import Sessions
-from policy_service.errors import MAX_ERRORS, ErrorItem, Problem, invalid_request
+from policy_service.errors import ErrorItem, Problem, invalid_request
 from policy_service.http.container import part
 from policy_service.http.declarations import answers, printable
 from policy_service.settings import Settings
 
 MAX_SUBJECT_LENGTH = 200
 MAX_REASON_LENGTH = 500
+MAX_UNKNOWN = 10
+"""How many unknown query parameters a response names: finding what was meant takes a while for each."""
 
 _bearer = HTTPBearer(auto_error=False, description="an API key")
 
@@ -112,8 +114,8 @@ async def reject_unknown_parameters(request: Request, caller: CallerDep) -> None
         return
     operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     known = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
-    if errors := [_unknown(name, known) for name in request.query_params if name not in known][:MAX_ERRORS]:
-        raise invalid_request(errors)
+    if unknown := [name for name in request.query_params if name not in known]:
+        raise invalid_request([_unknown(name, known) for name in unknown[:MAX_UNKNOWN]])
 
 
 def _unknown(name: str, known: list[str]) -> ErrorItem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any
 
 from corspolicy.core.document import DEFAULT
@@ -17,6 +18,7 @@ from policy_service.documents.model import Entry, StoredDocument, StoredPolicy
 from policy_service.documents.names import require_service_name
 from policy_service.documents.quotas import count_policy, size_of_policy
 from policy_service.errors import ErrorItem, Problem
+from policy_service.models import Tenant
 from policy_service.policies.schemas import EntryPage, EntryView, PolicyPage, PolicyView
 from policy_service.tenants.service import read_row
 
@@ -31,9 +33,7 @@ async def list_policies(sessions: Sessions, scope: Scope, tenant: str) -> Policy
 async def read(sessions: Sessions, scope: Scope, tenant: str, service: str) -> PolicyView:
     """One policy of a tenant. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
-    document = StoredDocument.model_validate(row.document)
-    _require(document, tenant, service)
-    return _view(tenant, service, document, row.revision)
+    return PolicyView(**_stored(row, service), tenant=tenant, service=service, revision=row.revision, warnings=[])
 
 
 async def list_origins(
@@ -41,11 +41,10 @@ async def list_origins(
 ) -> EntryPage:
     """Some entries of a policy, in the order of their patterns. Raises Problem 404."""
     row = await read_row(sessions, scope, tenant)
-    policy = _require(StoredDocument.model_validate(row.document), tenant, service)
-    entries = sorted(policy.allow_origins, key=lambda entry: entry.pattern)
+    entries = sorted(_stored(row, service)["allow_origins"], key=itemgetter("pattern"))
     if cursor is not None:
-        entries = [entry for entry in entries if entry.pattern > cursor]
-    return EntryPage(items=entries[:limit], next_cursor=entries[limit - 1].pattern if len(entries) > limit else None)
+        entries = [entry for entry in entries if entry["pattern"] > cursor]
+    return EntryPage(items=entries[:limit], next_cursor=entries[limit - 1]["pattern"] if len(entries) > limit else None)
 
 
 async def put(
@@ -120,13 +119,25 @@ async def remove_origin(
     return change.dry_run or Result(None, change.revision)
 
 
+def _stored(row: Tenant, service: str) -> dict[str, Any]:
+    """One policy as it is stored, so that nothing is spent on the tenant's others."""
+    policy: dict[str, Any] | None = row.document["policies"].get(service)
+    if policy is None:
+        raise _unknown_policy(row.slug, service)
+    return policy
+
+
 def _require(document: StoredDocument, tenant: str, service: str) -> StoredPolicy:
     policy = document.policies.get(service)
     if policy is None:
-        hint = "" if service == DEFAULT else f" The policy {DEFAULT} applies to it; PUT one to replace it entirely."
-        detail = f"Tenant {tenant!r} has no policy for {service!r}.{hint}"
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown-policy", detail)
+        raise _unknown_policy(tenant, service)
     return policy
+
+
+def _unknown_policy(tenant: str, service: str) -> Problem:
+    hint = "" if service == DEFAULT else f" The policy {DEFAULT} applies to it; PUT one to replace it entirely."
+    detail = f"Tenant {tenant!r} has no policy for {service!r}.{hint}"
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-policy", detail)
 
 
 def _index(policy: StoredPolicy, tenant: str, service: str, entry_id: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -27,6 +27,9 @@ from policy_service.publisher.store import Truth
 
 WRITE_BYTES = 1024 * 1024
 """What is written to Redis at once, at least one document: nobody else is served meanwhile."""
+
+FEW_BYTES = 64 * 1024
+"""So many are read within a few milliseconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +127,8 @@ class Lead:
         batch = await store.unpublished(self._connection)
         if not batch:
             return False
-        published = (_published(change.tenant, change.revision, change.after) for change in batch)
-        await self._write(published, is_news=True)
+        changes = [(change.tenant, change.revision, change.after) for change in batch]
+        await self._write(await _all_published(changes, sum(change.bytes for change in batch)), is_news=True)
         await store.mark_published(self._connection, [change.revision for change in batch])
         self._position += len(batch)
         return True
@@ -141,7 +144,7 @@ class Lead:
             self._signer.forget()
         count, last = 0, ""
         while batch := await store.documents(self._connection, EVERYTHING, last):
-            await self._write((_published(*row) for row in batch), is_news=False)
+            await self._write(await _all_published(batch, store.BATCH_BYTES), is_news=False)
             count, last = count + len(batch), batch[-1][0]
             self._tell(f"rebuilding: {count} tenants written")
             await self.publish_batch()
@@ -192,6 +195,13 @@ def parts_of(published: Iterable[Published]) -> Iterator[list[Published]]:
         size += len(item[2])
     if part:
         yield part
+
+
+async def _all_published(rows: Sequence[tuple[str, int, dict[str, Any] | None]], size: int) -> list[Published]:
+    """What is published of documents of `size` bytes: made in a thread where that takes a while."""
+    if size <= FEW_BYTES:
+        return [_published(*row) for row in rows]
+    return await asyncio.to_thread(lambda: [_published(*row) for row in rows])
 
 
 def _published(tenant: str, revision: int, stored: dict[str, Any] | None) -> Published:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select, text, tuple_, update
+from sqlalchemy import and_, case, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -17,6 +17,8 @@ from policy_service.models import TERMS, Change, DatabaseIdentity, Leader, Publi
 BATCH = 200
 BATCH_BYTES = 1024 * 1024
 """Of the documents of a batch, as JSON; at least one is read."""
+SMALL_BYTES = 4 * 1024
+"""Documents up to this size are read together with what names them."""
 # Of a revision that PostgreSQL can still count up from: a sequence is never lifted to what is more.
 MAX_LIFT = 10**12
 
@@ -39,6 +41,9 @@ class Unpublished(NamedTuple):
     revision: int
     tenant: str
     after: dict[str, Any] | None
+    """The document; None for a deletion."""
+    bytes: int
+    """Of the document."""
 
 
 class Truth(NamedTuple):
@@ -95,15 +100,23 @@ async def unpublished(connection: AsyncConnection) -> list[Unpublished]:
 
     Not "those after the last one": a transaction that took its revision early may commit late.
     """
+    size = func.coalesce(Change.document_bytes, 0)
+    # Most changes are of small documents, and are read at once.
+    document = case((size <= SMALL_BYTES, Change.after))
     first = (
-        select(Change.revision, Change.document_bytes)
+        select(Change.revision, Change.tenant, document, size)
         .where(Change.published_at.is_(None))
         .order_by(Change.revision)
         .limit(BATCH)
     )
-    revisions = _batch((await connection.execute(first)).all())
-    query = select(Change.revision, Change.tenant, Change.after).where(Change.revision.in_(revisions))
-    return [Unpublished(*row) for row in await connection.execute(query.order_by(Change.revision))]
+    found = [Unpublished(*row) for row in await connection.execute(first)]
+    batch = list(first_within(BATCH_BYTES, found, lambda change: change.bytes))
+    large = [change.revision for change in batch if change.bytes > SMALL_BYTES]
+    if large:
+        query = select(Change.revision, Change.after).where(Change.revision.in_(large))
+        documents = {row.revision: row.after for row in await connection.execute(query)}
+        batch = [c._replace(after=documents[c.revision]) if c.bytes > SMALL_BYTES else c for c in batch]
+    return batch
 
 
 def _batch(rows: Sequence[Any]) -> list[Any]:

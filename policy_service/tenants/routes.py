@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from policy_service.changes.preconditions import etag
 from policy_service.http.bodies import Cursor, JsonBody, Limit
 from policy_service.http.declarations import header
-from policy_service.http.dependencies import CallerDep, SessionsDep
+from policy_service.http.dependencies import CallerDep, ChecksDep, SessionsDep
 from policy_service.http.openapi import body_schema
 from policy_service.propagation.writes import RepeatableWriteDep, WriteDep, creates, deletes, writes
 from policy_service.tenants import service
@@ -29,10 +29,15 @@ Include = Annotated[Literal["policies"] | None, Query(description="`policies` to
 
 @router.get("", operation_id="list_tenants")
 async def list_tenants(
-    sessions: SessionsDep, caller: CallerDep, cursor: Cursor = None, limit: Limit = 100, include: Include = None
+    sessions: SessionsDep,
+    caller: CallerDep,
+    checks: ChecksDep,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    include: Include = None,
 ) -> TenantPage:
     """All tenants, in pages: a page ends before `limit` where the tenants' policies are large (4 MiB as JSON)."""
-    return await service.page(sessions, caller.scope, cursor, limit, with_policies=include is not None)
+    return await service.page(sessions, caller, checks, cursor, limit, with_policies=include is not None)
 
 
 @router.post("", operation_id="create_tenant", openapi_extra=body_schema(TENANT_BODY), **creates(TenantView, 409))
@@ -45,10 +50,15 @@ async def create_tenant(write: RepeatableWriteDep, body: JsonBody) -> Response:
 
 @router.get("/{tenant}", operation_id="get_tenant", responses={200: {"headers": header("ETag")}})
 async def get_tenant(
-    sessions: SessionsDep, caller: CallerDep, tenant: str, response: Response, include: Include = None
+    sessions: SessionsDep,
+    caller: CallerDep,
+    checks: ChecksDep,
+    tenant: str,
+    response: Response,
+    include: Include = None,
 ) -> TenantView:
     """One tenant."""
-    view = await service.read(sessions, caller.scope, tenant, with_policies=include is not None)
+    view = await service.read(sessions, caller, checks, tenant, with_policies=include is not None)
     response.headers["ETag"] = etag(view.revision)
     return view
 

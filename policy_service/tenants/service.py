@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from corspolicy.core.document import DEFAULT, PLATFORM
 from corspolicy.core.names import is_slug
-from policy_service.auth.callers import Role, Scope
+from policy_service.auth.callers import Caller, Role, Scope
+from policy_service.auth.checks import Checks
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.results import DryRun, Result
 from policy_service.changes.transaction import Change, changing
@@ -22,9 +24,12 @@ from policy_service.tenants import store
 from policy_service.tenants.schemas import ReplacedTenant, TenantPage, TenantView
 
 
-async def read(sessions: Sessions, scope: Scope, tenant: str, *, with_policies: bool = False) -> TenantView:
+async def read(
+    sessions: Sessions, caller: Caller, checks: Checks, tenant: str, *, with_policies: bool = False
+) -> TenantView:
     """One tenant."""
-    return _view(await read_row(sessions, scope, tenant), with_policies=with_policies)
+    (view,) = await _views(caller, checks, [await read_row(sessions, caller.scope, tenant)], with_policies)
+    return view
 
 
 async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
@@ -37,14 +42,14 @@ async def read_row(sessions: Sessions, scope: Scope, tenant: str) -> Tenant:
 
 
 async def page(
-    sessions: Sessions, scope: Scope, cursor: str | None, limit: int, *, with_policies: bool = False
+    sessions: Sessions, caller: Caller, checks: Checks, cursor: str | None, limit: int, *, with_policies: bool = False
 ) -> TenantPage:
     """Some tenants."""
     if cursor is not None and not is_slug(cursor):
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed-cursor", "Pass next_cursor of a page as it was given.")
     async with sessions() as session:
-        rows, next_cursor = await store.page(session, scope, cursor, limit)
-    return TenantPage(items=[_view(row, with_policies=with_policies) for row in rows], next_cursor=next_cursor)
+        rows, next_cursor = await store.page(session, caller.scope, cursor, limit)
+    return TenantPage(items=await _views(caller, checks, rows, with_policies), next_cursor=next_cursor)
 
 
 async def create(sessions: Sessions, body: Any, request: ChangeRequest) -> Result[TenantView] | DryRun:
@@ -114,14 +119,21 @@ def _changed(change: Change) -> TenantView:
     )
 
 
-def _view(row: Tenant, *, with_policies: bool = False) -> TenantView:
+async def _views(caller: Caller, checks: Checks, rows: Sequence[Tenant], with_policies: bool) -> list[TenantView]:
+    if not with_policies:
+        return [_view(row) for row in rows]
+    size = sum(row.document_bytes for row in rows)
+    return await checks.run_large(size, caller, lambda: [_view(row, row.document["policies"]) for row in rows])
+
+
+def _view(row: Tenant, policies: dict[str, Any] | None = None) -> TenantView:
     return TenantView(
         tenant=row.slug,
         name=row.document["name"],
         services=sorted(row.document["policies"]),
         revision=row.revision,
         created_at=row.created_at,
-        policies=row.document["policies"] if with_policies else None,
+        policies=policies,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from corspolicy.sync.wire import Keys
+from policy_service.cli.shared.output import echo
 
 PASSWORD_HASH = "SHA256_OF_THE_PASSWORD"  # noqa: S105
 """Stands where the SHA-256 hash of the password belongs, in lower-case hexadecimal digits."""
@@ -13,7 +14,7 @@ PASSWORD_HASH = "SHA256_OF_THE_PASSWORD"  # noqa: S105
 _CONNECTION = "+ping +select +cluster|slots"
 _SERVICE = (
     "+evalsha +script|load +type +exists +time +get +set +del +unlink +pttl +hget +hmget +hset +hincrby +hlen +xadd "
-    "+xrevrange +xinfo|stream +zadd +zscore +zrevrange +multi +exec +info"
+    "+xrevrange +xinfo|stream +zadd +zscore +zrevrange +multi +exec +info +client|list"
 )
 _READ = "+get +hget +hmget +hscan +hlen +xread +xrevrange +xinfo|stream"
 
@@ -41,7 +42,7 @@ def redis_acl(user: str, version: str) -> None:
         raise click.ClickException(str(error)) from error
     rights = _service_rights(keys) if user == "service" else _client_rights(keys, version)
     name = f"{keys.namespace}-{user}"
-    click.echo(f"ACL SETUSER {name} reset on #{PASSWORD_HASH} resetchannels {rights}")
+    echo(f"ACL SETUSER {name} reset on #{PASSWORD_HASH} resetchannels {rights}")
 
 
 def _service_rights(keys: Keys) -> str:
