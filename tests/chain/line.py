@@ -24,6 +24,7 @@ class Line:
         self.environment = {
             "CORSPOLICY_DATABASE_URL": database_url,
             "CORSPOLICY_REDIS_URL": redis_url,
+            "CORSPOLICY_EXPIRE_EVERY_SECONDS": "0.1",
             "TEST_TENANT_FROM": "path",
         }
         self.service = self.start("policy_service.app:create_app")

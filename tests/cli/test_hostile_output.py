@@ -35,13 +35,14 @@ ORIGIN = {
     "warnings": [{"detail": HOSTILE, "pointer": HOSTILE}],
 }  # fmt: skip
 PROPAGATION = {
-    "preflights_cached_until": {HOSTILE: HOSTILE}, "complete": False,
+    "preflights_cached_until": {HOSTILE: HOSTILE}, "complete": False, "published": True, "all_known": False,
+    "not_reporting": 1, "applied": {"count": 0, "on_demand": 0},
     "pending": {"count": 1, "processes": [{"process": 1, "host": HOSTILE, "services": [HOSTILE], "why": HOSTILE}]},
     "rejected": {"count": 0, "processes": []},
 }  # fmt: skip
 CHANGE = {
     "revision": 1, "changed_at": HOSTILE, "tenant": HOSTILE, "action": HOSTILE, "actor": HOSTILE, "subject": HOSTILE,
-    "reason": HOSTILE, "difference": [{"words": HOSTILE}], "omitted": 0,
+    "reason": HOSTILE, "difference": [{"words": HOSTILE}], "omitted": 0, "restorable": True, "compacted": False,
 }  # fmt: skip
 DECISION = {
     "allowed": False, "reason": HOSTILE, "message": HOSTILE, "near_misses": [{}, {"message": HOSTILE}],
@@ -54,7 +55,7 @@ DECISION = {
 }  # fmt: skip
 PROCESS = {
     "services": [HOSTILE], "host": HOSTILE, "process": 1, "version": HOSTILE, "state": HOSTILE, "lag": HOSTILE,
-    "revision": 1, "tenants": 1, "rejections": {HOSTILE: HOSTILE},
+    "revision": 1, "tenants": 1, "rejections": {HOSTILE: HOSTILE}, "key_ids": [HOSTILE],
 }  # fmt: skip
 KEY = {
     "id": HOSTILE, "role": HOSTILE, "tenants": [HOSTILE], "state": HOSTILE, "expires_at": HOSTILE,
@@ -93,7 +94,7 @@ ANSWERS = {
     ("GET", f"{ACME}/changes/1"): _json(CHANGE),
     ("POST", f"{ACME}/restore"): _json(RESTORED),
     ("POST", "/v1/decisions"): _json(DECISION),
-    ("GET", "/v1/fleet"): _json({"processes": [PROCESS]}),
+    ("GET", "/v1/fleet"): _json({"processes": [PROCESS], "all_known": False, "not_reporting": 1}),
     ("GET", "/v1/keys"): _list(KEY),
     ("POST", "/v1/keys"): _json(KEY),
     ("DELETE", "/v1/keys/1"): _json(PROBLEM, 400),

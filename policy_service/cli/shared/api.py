@@ -205,8 +205,10 @@ class Api:
 
 def has_expired(entry: Mapping[str, Any]) -> bool:
     """Whether an entry that the API shows has expired: it allows nothing, and will be removed."""
-    expires_at = entry["expires_at"]
-    return expires_at is not None and datetime.fromisoformat(expires_at) <= datetime.now(UTC)
+    try:
+        return datetime.fromisoformat(entry["expires_at"] or "") <= datetime.now(UTC)
+    except ValueError:
+        return False
 
 
 def error_text(error: Mapping[str, Any], place: str | None = None) -> str:
