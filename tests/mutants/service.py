@@ -188,4 +188,25 @@ SERVICE_MUTANTS = [
         "pool_pre_ping=False",
         FAULTS + "service.py::test_every_connection_to_postgres_is_ended",
     ),
+    Mutant(
+        "the index of allowed patterns loses what a document loses",
+        "migrations/versions/0013_allowed_patterns.py",
+        "WHERE pattern = gone.pattern AND tenant = OLD.slug",
+        "WHERE false AND pattern = gone.pattern AND tenant = OLD.slug",
+        "tests/service/test_allowed_origins.py::test_the_index_follows_every_write",
+    ),
+    Mutant(
+        "who allows an origin is found where `*` is a part of a label",
+        "policy_service/origins/candidates.py",
+        "range(MIN_FIXED_CHARACTERS, len(label))",
+        "()",
+        "tests/service/test_allowed_origins.py::test_the_patterns_looked_up_are_those_by_which_the_core_allows",
+    ),
+    Mutant(
+        "removing an origin everywhere overwrites no other change",
+        "policy_service/cli/commands/origins_everywhere.py",
+        'api.call("PUT", path, document, revision=revision, options=options)',
+        'api.call("PUT", path, document, revision="*", options=options)',
+        "tests/cli/test_origins_everywhere.py::test_a_change_between_reading_and_writing_is_not_lost",
+    ),
 ]
