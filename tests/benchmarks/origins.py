@@ -1,0 +1,116 @@
+"""`python -m tests.benchmarks.origins`: who allows an origin, among 1,000,000 tenants of three origins each.
+
+Beside each figure of the API stands the bare query of the same run; and what the index adds to a write.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import httpx
+
+from corspolicy.core.patterns import OriginPattern
+from policy_service import migrate
+from policy_service.origins.candidates import patterns_allowing
+from tests import servers
+from tests.conftest import Databases, admin_key
+from tests.faults.line import Sql
+from tests.service.helpers import driver_url
+from tests.support import Api, free_port, running
+
+TENANTS = 1_000_000
+ROUNDS = 200
+LARGE = 10_000
+# A tenth allow all that is under a domain of their own, and a hundredth the same origin, as a partner's would be.
+_FILL = """
+INSERT INTO tenants (slug, revision, document)
+SELECT 'tenant-' || n, n, jsonb_build_object('name', '', 'policies', jsonb_build_object('default', jsonb_build_object(
+    'allow_origins', jsonb_build_array(
+        jsonb_build_object('id', 'a' || n, 'pattern', 'https://app' || n || '.example.com', 'created_by', 'bench',
+            'created_at', '2026-01-01T00:00:00Z', 'note', NULL, 'expires_at', NULL),
+        jsonb_build_object('id', 'b' || n, 'pattern', 'https://' || CASE WHEN n % 10 = 0 THEN '*.' ELSE 'www.' END
+            || 'customer' || n || '.net', 'created_by', 'bench',
+            'created_at', '2026-01-01T00:00:00Z', 'note', NULL, 'expires_at', NULL),
+        jsonb_build_object('id', 'c' || n, 'pattern', CASE WHEN n % 100 = 0 THEN 'https://partner.example.org'
+            ELSE 'https://pr-*--shop' || n || '.netlify.app' END, 'created_by', 'bench',
+            'created_at', '2026-01-01T00:00:00Z', 'note', NULL, 'expires_at', NULL)))))
+FROM generate_series(1, $1::int) AS n
+"""
+_BARE = """
+SELECT pattern, tenant, policy, expires_at FROM allowed_patterns WHERE pattern = ANY($1::text[])
+ORDER BY pattern, tenant, policy LIMIT 101
+"""
+_ORIGINS = {
+    "exact": "https://app4711.example.com",
+    "subdomain": "https://a.b.customer4710.net",
+    "within a label": "https://pr-12--shop4711.netlify.app",
+    "longest label": f"https://pr-{'9' * 50}--shop4711.netlify.app",
+    "10,000 tenants, a page of 100": "https://partner.example.org",
+    "nobody": "https://nobody.example.net",
+}
+
+
+def _milliseconds(call: Callable[[], Any], rounds: int = ROUNDS) -> str:
+    call()
+    taken = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - begin) * 1000)
+    return f"median {statistics.median(taken):.1f} ms, p99 {sorted(taken)[int(0.99 * rounds)]:.1f} ms"
+
+
+def _find(client: httpx.Client, origin: str) -> None:
+    answer = client.get("/v1/origins", params={"origin": origin})
+    assert answer.status_code == 200, answer.text
+
+
+def _write(api: Api, tenant: str) -> str:
+    """Add origins to a policy of that tenant, one after the other."""
+    numbers = iter(range(1_000_000))
+    return _milliseconds(lambda: api.allow(tenant, f"https://new{next(numbers)}.example.com"), 20)
+
+
+def main() -> None:
+    """Print the figures."""
+    with ExitStack() as stack:
+        database_url = stack.enter_context(Databases(stack.enter_context(servers.postgres()))).create()
+        sql = stack.enter_context(Sql(database_url))
+        migrate.downgrade(driver_url(database_url), "0013-1")
+        sql(_FILL, TENANTS)
+        begin = time.monotonic()
+        migrate.upgrade(driver_url(database_url))
+        seconds = time.monotonic() - begin
+        size = sql("SELECT pg_total_relation_size('allowed_patterns') / 2 ^ 20 AS size")
+        print(f"the migration of {TENANTS:,} tenants took {seconds:.0f} s; the index takes {size[0][0]:.0f} MiB")
+        environment = {
+            "CORSPOLICY_DATABASE_URL": database_url,
+            # None: a million documents on their way there would be in the way.
+            "CORSPOLICY_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+            "CORSPOLICY_RATE_LIMIT_PER_SECOND": "100000",
+        }
+        service = stack.enter_context(running("policy_service.app:create_app", environment))
+        api = Api(service.url, admin_key(database_url))
+        stack.enter_context(api.http)
+        client = stack.enter_context(httpx.Client(base_url=service.url, headers=api.http.headers))
+        for what, origin in _ORIGINS.items():
+            patterns = patterns_allowing(OriginPattern.parse(origin))
+            found = _milliseconds(partial(_find, client, origin))
+            bare = _milliseconds(partial(sql, _BARE, patterns))
+            print(f"{what} ({len(patterns):,} patterns looked up): {found}; bare query: {bare}")
+        small, large = api.new_tenant(), api.new_tenant()
+        origins = [f"https://app{number}.example.com" for number in range(LARGE)]
+        assert api.put_policy(large, {"allow_origins": origins}).is_success
+        for state in ("ENABLE", "DISABLE"):
+            sql(f"ALTER TABLE tenants {state} TRIGGER tenants_index_patterns")
+            index = "with the index" if state == "ENABLE" else "without"
+            print(f"adding an origin {index}: {_write(api, small)}; to a policy of {LARGE:,}: {_write(api, large)}")
+
+
+if __name__ == "__main__":
+    main()
