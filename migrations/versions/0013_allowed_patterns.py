@@ -14,37 +14,47 @@ down_revision = "0008"
 
 STEP = 1_000
 
-# A document that is unreadable has no patterns, and is no reason not to write it.
+# A document that is unreadable has no patterns, and is no reason not to write it. In PL/pgSQL, because a large document
+# is unpacked once then; as one query it is for each part that is read of it.
 _PATTERNS_OF = """
 CREATE FUNCTION patterns_of(document jsonb) RETURNS TABLE (policy text, pattern text, expires_at timestamptz)
-LANGUAGE sql STABLE AS $$
-    SELECT named.key, entry ->> 'pattern', CAST(entry ->> 'expires_at' AS timestamptz)
-    FROM jsonb_each(CASE jsonb_typeof(document -> 'policies') WHEN 'object' THEN document -> 'policies' END) AS named,
-        jsonb_array_elements(
-            CASE jsonb_typeof(named.value -> 'allow_origins') WHEN 'array' THEN named.value -> 'allow_origins' END
-        ) AS entry
-    WHERE entry ->> 'pattern' IS NOT NULL
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    policies jsonb = document -> 'policies';
+    entries jsonb;
+BEGIN
+    IF jsonb_typeof(policies) = 'object' THEN
+        FOR policy, entries IN SELECT key, value -> 'allow_origins' FROM jsonb_each(policies) LOOP
+            IF jsonb_typeof(entries) = 'array' THEN
+                RETURN QUERY
+                SELECT policy, entry ->> 'pattern', CAST(entry ->> 'expires_at' AS timestamptz)
+                FROM jsonb_array_elements(entries) AS entry WHERE entry ->> 'pattern' IS NOT NULL;
+            END IF;
+        END LOOP;
+    END IF;
+END
 $$
 """
-# One row at a time is removed: PostgreSQL takes a set of unknown size for a large one, and would read the whole table.
+# One row at a time: PostgreSQL takes a set of unknown size for a large one, and would read the whole table to join it.
 _INDEX_PATTERNS = """
 CREATE FUNCTION index_patterns() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    gone record;
+    changed record;
 BEGIN
-    FOR gone IN
-        SELECT policy, pattern FROM patterns_of(OLD.document)
-        EXCEPT SELECT policy, pattern FROM patterns_of(NEW.document)
+    FOR changed IN
+        SELECT policy, pattern, after.policy IS NOT NULL AS stays, after.expires_at AS expires_at
+        FROM patterns_of(OLD.document) AS before FULL JOIN patterns_of(NEW.document) AS after USING (policy, pattern)
+        WHERE before.policy IS NULL OR after.policy IS NULL OR before.expires_at IS DISTINCT FROM after.expires_at
     LOOP
-        DELETE FROM allowed_patterns
-        WHERE pattern = gone.pattern AND tenant = OLD.slug AND policy = gone.policy;
+        IF changed.stays THEN
+            INSERT INTO allowed_patterns (pattern, tenant, policy, expires_at)
+            VALUES (changed.pattern, NEW.slug, changed.policy, changed.expires_at)
+            ON CONFLICT (pattern, tenant, policy) DO UPDATE SET expires_at = excluded.expires_at;
+        ELSE
+            DELETE FROM allowed_patterns
+            WHERE pattern = changed.pattern AND tenant = OLD.slug AND policy = changed.policy;
+        END IF;
     END LOOP;
-    INSERT INTO allowed_patterns (pattern, tenant, policy, expires_at)
-    SELECT pattern, NEW.slug, policy, expires_at FROM (
-        SELECT policy, pattern, expires_at FROM patterns_of(NEW.document)
-        EXCEPT SELECT policy, pattern, expires_at FROM patterns_of(OLD.document)
-    ) AS written
-    ON CONFLICT (pattern, tenant, policy) DO UPDATE SET expires_at = excluded.expires_at;
     RETURN NULL;
 END
 $$

@@ -191,8 +191,8 @@ SERVICE_MUTANTS = [
     Mutant(
         "the index of allowed patterns loses what a document loses",
         "migrations/versions/0013_allowed_patterns.py",
-        "WHERE pattern = gone.pattern AND tenant = OLD.slug",
-        "WHERE false AND pattern = gone.pattern AND tenant = OLD.slug",
+        "WHERE pattern = changed.pattern AND tenant = OLD.slug",
+        "WHERE false AND pattern = changed.pattern AND tenant = OLD.slug",
         "tests/service/test_allowed_origins.py::test_the_index_follows_every_write",
     ),
     Mutant(

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from corspolicy.core.compiled import CompiledPolicy
@@ -54,9 +54,25 @@ def decides(tenant: str, service: str, entries: list[str], origin: str) -> bool:
     return decide(Chain([policy]), "GET", [(b"origin", origin.encode())], time.time()).allowed
 
 
+@st.composite
+def meetings(draw: st.DrawFn) -> tuple[str, str]:
+    """A pattern, and an origin that it may well match."""
+    pattern = draw(patterns())
+    if draw(st.integers(0, 3)) == 0:
+        return pattern, draw(origins())
+    texts = st.sampled_from(["a", "a.b", "12", "x-1", "-", "_", "a_b", ""])
+    authority = pattern.replace(":*", draw(st.sampled_from(["", ":3000"])))
+    return pattern, authority.replace("*", draw(texts))
+
+
 @settings(max_examples=50)
-@given(patterns(), origins())
-def test_the_patterns_looked_up_are_those_by_which_the_core_allows(pattern: str, origin: str) -> None:
+@given(meetings())
+@example(("https://pre-*.example.com", "https://pre-12.example.com"))
+@example(("https://*-pre.example.com:*", "https://12-pre.example.com:3000"))
+@example(("https://*.example.com", "https://a.b.example.com"))
+@example(("app://*", "app://localhost"))
+def test_the_patterns_looked_up_are_those_by_which_the_core_allows(meeting: tuple[str, str]) -> None:
+    pattern, origin = meeting
     try:
         wanted = patterns_allowing(OriginPattern.parse(origin))
         OriginPattern.parse(pattern)
