@@ -32,6 +32,7 @@ from policy_service.http.logs import install_safe_records
 from policy_service.http.openapi import DocumentedApp
 from policy_service.http.problems import install_problem_handlers
 from policy_service.keys import routes as keys
+from policy_service.origins import routes as origins
 from policy_service.policies import routes as policies
 from policy_service.propagation import routes as propagation
 from policy_service.propagation.service import Propagations
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
-    for module in (tenants, policies, history, decisions, fleet, propagation, keys):
+    for module in (tenants, policies, origins, history, decisions, fleet, propagation, keys):
         app.include_router(module.router, dependencies=[Depends(reject_unknown_parameters)])
     app.include_router(health.router)
     return app

@@ -42,6 +42,17 @@ class Tenant(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
+class AllowedPattern(Base):
+    """Which policies have an entry of a pattern: an index of the documents."""
+
+    __tablename__ = "allowed_patterns"
+
+    pattern: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    policy: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
 class Change(Base):
     """One revision of one tenant: the audit log, the history, and (while `published_at` is null) the outbox."""
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from corspolicy.core.names import is_slug
-from policy_service.changes import store
+from policy_service.changes import index, store
 from policy_service.changes.request import ChangeRequest
 from policy_service.changes.results import DryRun
 from policy_service.database import Session, Sessions
@@ -147,6 +147,7 @@ async def _write(session: Session, request: ChangeRequest, row: Tenant, change: 
     else:
         record.after = row.document = after.model_dump(mode="json")
         row.revision, row.next_expiry = revision, after.next_expiry()
+    await index.follow(session, change.tenant, change.before, after)
     await store.record(session, record)
     change.revision, change.is_made = revision, True
 

@@ -124,6 +124,20 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
     },
+    "AllowingPage": {
+        "origin": "https://app.acme.com",
+        "items": [
+            {
+                "tenant": "acme",
+                "service": "default",
+                "pattern": "https://app.acme.com",
+                "expires_at": None,
+                "expired": False,
+            }
+        ],
+        "any_origin": {"count": 0, "more": False},
+        "next_cursor": None,
+    },
     "ChangePage": {"items": [_CHANGE], "next_cursor": None},
     "CreatedKey": {**_KEY, "last_used_at": None, "key": f"cpk_{_KEY_ID}_" + 72 * "0"},
     "DryRun": {

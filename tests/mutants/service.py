@@ -339,4 +339,25 @@ SERVICE_MUTANTS = [
         "        for key_id in list(self._callbacks):\n",
         "tests/service/test_key_end.py::test_a_stream_that_is_opened_while_the_keys_are_looked_at_goes_on",
     ),
+    Mutant(
+        "the index of allowed patterns loses what a document loses",
+        "policy_service/changes/index.py",
+        "WHERE known.pattern = gone.pattern AND",
+        "WHERE false AND known.pattern = gone.pattern AND",
+        "tests/service/test_allowed_origins.py::test_the_index_follows_every_write",
+    ),
+    Mutant(
+        "who allows an origin is found where `*` is a part of a label",
+        "policy_service/origins/candidates.py",
+        "range(MIN_FIXED_CHARACTERS, len(label))",
+        "()",
+        "tests/service/test_allowed_origins.py::test_the_patterns_looked_up_are_those_by_which_the_core_allows",
+    ),
+    Mutant(
+        "removing an origin everywhere overwrites no other change",
+        "policy_service/cli/commands/origins_everywhere.py",
+        'api.call("PUT", path, document, revision=revision, options=options)',
+        'api.call("PUT", path, document, revision="*", options=options)',
+        "tests/cli/test_origins_everywhere.py::test_a_change_between_reading_and_writing_is_not_lost",
+    ),
 ]

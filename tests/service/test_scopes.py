@@ -65,6 +65,7 @@ KNOWN: dict[str, Callable[[Target], str]] = {
     "key": lambda target: target.key,
     "revision": lambda target: target.revision,
     "if-match": lambda _: "*",
+    "origin": lambda target: f"https://{target.mark}.example.com",
 }
 CHANGE_NOTHING = {"explain"}
 TAKE_AN_ADMIN_KEY = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from policy_service.cli.commands.origins_everywhere import find_origin, remove_everywhere
 from policy_service.cli.shared import propagation
 from policy_service.cli.shared.api import Api, WriteOptions, has_expired
 from policy_service.cli.shared.arguments import FROM_NOW, confirm_option, reason_option, service_option, tenant_argument
@@ -16,7 +17,11 @@ from policy_service.cli.shared.propagation import wait_option
 
 @click.group()
 def origins() -> None:
-    """Allowed origins: list, add, remove."""
+    """Allowed origins: list, add, remove; in all tenants: find, remove."""
+
+
+origins.add_command(find_origin)
+origins.add_command(remove_everywhere)
 
 
 @origins.command("list")
