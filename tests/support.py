@@ -23,7 +23,6 @@ from tests.redis_users import as_user
 
 ROOT = Path(__file__).parent.parent
 WAIT_SECONDS = 20.0
-SERVICE_APPLICATION = "policy_service.app:create_app"
 
 T = TypeVar("T")
 
@@ -68,7 +67,7 @@ class Process:
         """Start it, again after it has ended; it may not answer yet."""
         environment = {**os.environ, **self.environment}
         if (url := environment.get("CORSPOLICY_REDIS_URL")) and "CORSPOLICY_NAMESPACE" not in self.environment:
-            user = "service" if self._application == SERVICE_APPLICATION else "client"
+            user = "service" if "policy_service" in self._application else "client"
             environment["CORSPOLICY_REDIS_URL"] = as_user(url, user)
         self._process = subprocess.Popen(
             self._command,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
 
 from corspolicy.core.names import is_slug
 from policy_service.changes import index, store
@@ -15,7 +14,7 @@ from policy_service.changes.results import DryRun
 from policy_service.database import Session, Sessions
 from policy_service.documents.difference import Difference, compare
 from policy_service.documents.model import StoredDocument
-from policy_service.documents.quotas import check_limits
+from policy_service.documents.quotas import check_limits, size_of_document
 from policy_service.documents.removed_origins import confirmation_required, removed_origins
 from policy_service.errors import ErrorItem, unknown_tenant
 from policy_service.models import Change as ChangeRecord
@@ -84,7 +83,7 @@ async def changing(
             revision = await store.last_revision(session, scope, tenant) or 0
         if row is None:
             raise unknown_tenant(tenant)
-        change = await request.check(_entries(row.document), Change, row, revision, action)
+        change = await request.check(size_of_document(row.document), Change, row, revision, action)
         yield change
         await _complete(session, request, row, change)
 
@@ -122,11 +121,6 @@ def _compare(request: ChangeRequest, change: Change) -> list[ErrorItem]:
     change.difference = _first(difference)
     change.omitted = len(difference) - len(change.difference)
     return [] if request.confirmed else removed_origins(before, after, now)
-
-
-def _entries(document: Mapping[str, Any] | None) -> int:
-    policies = (document or {}).get("policies", {})
-    return sum(len(policy["allow_origins"]) for policy in policies.values())
 
 
 async def _write(session: Session, request: ChangeRequest, row: Tenant, change: Change) -> None:

@@ -14,7 +14,7 @@ from policy_service.database import DATABASE_ERRORS, Sessions
 from policy_service.history import store
 from policy_service.history.store import Kept
 
-INTERVAL_SECONDS = 1.0
+INTERVAL_SECONDS = 5.0
 """How far a tenant that writes as fast as it may gets beyond its bytes: what it writes in this time."""
 SWEEP_SECONDS = 3600.0
 BATCH = 200
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Compaction:
-    """Looks every second at the tenants that were changed, and every hour at all."""
+    """Looks every few seconds at the tenants that were changed, and every hour at all."""
 
     def __init__(self, sessions: Sessions, kept: Kept) -> None:
         self._sessions = sessions

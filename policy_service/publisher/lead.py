@@ -128,8 +128,10 @@ class Lead:
         if not batch:
             return False
         changes = [(change.tenant, change.revision, change.after) for change in batch]
-        await self._write(await _all_published(changes, sum(change.bytes for change in batch)), is_news=True)
-        await store.mark_published(self._connection, [change.revision for change in batch])
+        published = await _all_published(changes, sum(change.bytes for change in batch))
+        marked = [change.revision for change in batch]
+        await self._write(published, is_news=True)
+        await store.mark_published(self._connection, marked)
         self._position += len(batch)
         return True
 

@@ -14,7 +14,7 @@ from tests.client.published import Published
 from tests.client.signed import new_key
 from tests.conftest import admin_key, service_environment
 from tests.redis_users import as_user
-from tests.support import SERVICE_APPLICATION, Api, may_read, running, wait_until
+from tests.support import Api, may_read, running, wait_until
 
 A, B, EVIL = "https://app.example.com", "https://b.example.com", "https://evil.example"
 
@@ -30,7 +30,9 @@ def test_signed_from_the_api_to_the_header_through_a_loss_and_a_rotation(
         "redis_url": as_user(redis_url, "client"), "public_keys": keys, "max_stale": 5.0, "capacity": capacity,
     }  # fmt: skip
     with (
-        running(SERVICE_APPLICATION, environment | {"CORSPOLICY_SIGNING_KEY_FILE": str(tmp_path / "1.pem")}) as first,
+        running(
+            "policy_service.app:create_app", environment | {"CORSPOLICY_SIGNING_KEY_FILE": str(tmp_path / "1.pem")}
+        ) as first,
         running("tests.chain.apps:billing", {"TEST_TENANT_FROM": "path", "TEST_POLICIES": json.dumps(options)}) as app,
     ):
         api = Api(first.url, admin_key(database_url))
@@ -55,7 +57,7 @@ def test_signed_from_the_api_to_the_header_through_a_loss_and_a_rotation(
         wait_until(lambda: allows(acme, A) and not allows(acme, B), "the change is applied")
         first.stop()
         with running(
-            SERVICE_APPLICATION, environment | {"CORSPOLICY_SIGNING_KEY_FILE": str(tmp_path / "2.pem")}
+            "policy_service.app:create_app", environment | {"CORSPOLICY_SIGNING_KEY_FILE": str(tmp_path / "2.pem")}
         ) as second:
             api = Api(second.url, admin_key(database_url))
             api.put_policy(acme, {"allow_origins": [B]})

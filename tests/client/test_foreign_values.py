@@ -176,7 +176,7 @@ def test_names_documents_epochs_and_reports_of_others_are_logged_plain(
 def test_no_password_is_logged(published: Published, redis_url: str, log: io.StringIO) -> None:
     def urls(password: str) -> list[str]:
         login = f"redis://limited:{quote(password, safe='')}@"
-        return [redis_url.replace("redis://", login), nowhere().replace("redis://", login)]
+        return [login + redis_url.rpartition("@")[2], nowhere().replace("redis://", login)]
 
     published.redis.execute_command("ACL", "SETUSER", "limited", "reset", "on", f">{SECRET}", "~*", "+@all")
 

@@ -179,7 +179,7 @@ def test_middlewares_of_a_process_share_one_connection(
     assert first is second
 
     def count() -> int:
-        return len([client for client in published.redis.client_list() if client["name"] == "corspolicy"])
+        return len(_followers(published))
 
     wait_until(lambda: count() == 0, "connections of earlier tests are closed")
 
@@ -198,8 +198,14 @@ def test_middlewares_of_a_process_share_one_connection(
 PAUSED_SECONDS = 4.0
 
 
+def _followers(published: Published) -> list[dict[str, str]]:
+    """The connections that follow what is published: they are named as the process's report."""
+    prefix = published.keys.report("")
+    return [client for client in published.redis.client_list() if client["name"].startswith(prefix)]
+
+
 def _waits_for_changes(published: Published) -> bool:
-    (client,) = [client for client in published.redis.client_list() if client["name"] == "corspolicy"]
+    (client,) = _followers(published)
     return "b" in client["flags"]
 
 

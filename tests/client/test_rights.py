@@ -27,10 +27,11 @@ OTHERS = Keys("staging")
 WRITTEN_BY_A_SCRIPT = ("EVAL", "return redis.call('HSET', KEYS[1], 'acme', '9 {}')", 1, KEYS.documents)
 DENIED_TO_ALL = [
     "CONFIG GET *", "FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "ACL LIST", "MODULE LIST", "SHUTDOWN",
-    "REPLICAOF NO ONE", "SCRIPT FLUSH", "CLIENT LIST", "CLIENT KILL TYPE normal", "MONITOR", "SUBSCRIBE any", "SAVE",
+    "REPLICAOF NO ONE", "SCRIPT FLUSH", "CLIENT PAUSE 1", "CLIENT KILL TYPE normal", "MONITOR", "SUBSCRIBE any", "SAVE",
     f"RENAME {KEYS.documents} {KEYS.changes}", f"HGET {OTHERS.documents} acme", "GET other", "SET other 1", "DBSIZE",
 ]  # fmt: skip
 DENIED_TO_CLIENTS = [
+    "CLIENT LIST",
     f"HSET {KEYS.documents} acme 9", f"HDEL {KEYS.documents} acme", f"XADD {KEYS.changes} * tenant acme",
     f"XTRIM {KEYS.changes} MAXLEN 0", f"SETRANGE {KEYS.epoch} 0 2", f"EXPIRE {KEYS.documents} 1", "INFO",
     "CLUSTER INFO", f"UNLINK {KEYS.documents}", f"RESTORE {KEYS.documents} 0 x", "COPY here there",

@@ -10,8 +10,8 @@ from tests.support import wait_until
 BULK = 20_000
 _ROWS_READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'changes'"
 _INSERT_PUBLISHED = """
-    INSERT INTO changes (revision, tenant, actor, action, after, published_at, position)
-    SELECT nextval('revisions'), 'platform', 'test', 'policy.put', '{}', now(), last + number
+    INSERT INTO changes (revision, tenant, actor, action, compacted_at, published_at, position)
+    SELECT nextval('revisions'), 'platform', 'test', 'policy.put', now(), now(), last + number
     FROM generate_series(1, $1) AS number, (SELECT max(position) AS last FROM changes) AS positions
 """
 

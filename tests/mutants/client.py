@@ -42,8 +42,8 @@ CLIENT_MUTANTS = [
     Mutant(
         "the stream is followed from its end before the snapshot, not after it",
         FEED,
-        "            await self._follow(redis, None, snapshot)\n",
-        "            self._changes.cursor = await self._last_id(redis)\n",
+        "            await self._follow(redis, None, snapshot)\n            if self._changes.is_at_end:\n",
+        "            self._changes.cursor = await self._last_id(redis)\n            if self._changes.is_at_end:\n",
         FAULTS + "snapshots.py::test_a_change_during_a_snapshot",
     ),
     Mutant(
@@ -163,7 +163,7 @@ CLIENT_MUTANTS = [
         REPORTER,
         '            except ResponseError as error:\n                logger.debug("reporting by',
         '            except NotImplementedError as error:\n                logger.debug("reporting by',
-        CLIENT + "rights.py::test_a_user_with_no_more_rights_than_needed_follows_and_reports",
+        CLIENT + "rights.py::test_a_client_follows_and_reports",
     ),
     Mutant(
         "a process reports before its first snapshot",
@@ -261,8 +261,8 @@ CLIENT_MUTANTS = [
     Mutant(
         "a file of another namespace or database is ignored",
         KEEPER,
-        "        if why is not None:\n",
-        "        if False:\n",
+        "        why = self._mismatch(found.head)\n",
+        "        why = None\n",
         FILE + "a_file_of_another_namespace_or_database_is_ignored",
     ),
     Mutant(

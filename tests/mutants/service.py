@@ -24,8 +24,8 @@ SERVICE_MUTANTS = [
         "a change is marked only when it is published",
         LEAD,
         "        await self._write(published, is_news=True)\n"
-        "        await store.mark_published(self._connection, [change.revision for change in batch])\n",
-        "        await store.mark_published(self._connection, [change.revision for change in batch])\n"
+        "        await store.mark_published(self._connection, marked)\n",
+        "        await store.mark_published(self._connection, marked)\n"
         "        await self._write(published, is_news=True)\n",
         FAULTS + "service.py::test_the_service_is_killed_between_commit_and_publish",
     ),
