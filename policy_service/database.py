@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import asyncpg
+import orjson
 from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -68,6 +69,11 @@ POOL_SIZE = 5
 """How many connections a process keeps open."""
 MAX_CONNECTIONS = 15
 """How many it has at most, apart from the publisher's."""
+JSON: dict[str, Any] = {
+    "json_deserializer": orjson.loads,
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+}
+"""Options of an engine: several times as fast as the standard library, which holds up the loop for large documents."""
 UNNAMED_STATEMENTS = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
 """Options of a connection: of asyncpg, and of SQLAlchemy, which keeps prepared statements of its own."""
 
@@ -90,6 +96,7 @@ def create_engine(url: str, *, is_pooled: bool = False) -> AsyncEngine:
     return create_async_engine(
         url,
         connect_args=arguments,
+        **JSON,
         pool_pre_ping=True,
         pool_size=POOL_SIZE,
         max_overflow=MAX_CONNECTIONS - POOL_SIZE,

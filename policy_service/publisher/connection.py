@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from policy_service.database import COMMAND_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS, UNNAMED_STATEMENTS
+from policy_service.database import COMMAND_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS, JSON, UNNAMED_STATEMENTS
 
 LEADER_LOCK = 0x636F7273  # "cors"
 FROZEN_SECONDS = 10
@@ -60,6 +60,7 @@ def create_leader_engine(url: str) -> AsyncEngine:
         url,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
+        **JSON,
         # No settings but this one: poolers accept no others at the start of a connection.
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
