@@ -116,6 +116,9 @@ def test_every_answer_is_one_that_the_document_declares(
         known.count += 1
         if known.count % 2 and "If-Match" in case.headers:
             case.headers["If-Match"] = "*"
+    # What frames a request is the HTTP server's: it rejects nonsense before the application sees the request.
+    for name in [name for name in case.headers if name.lower() in ("content-length", "transfer-encoding")]:
+        del case.headers[name]
     headers = {"Authorization": f"Bearer {known.key}"}
     answer = case.call(str(api.http.base_url), session, headers)
     case.validate_response(answer, headers=headers)
