@@ -67,7 +67,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 POOL_SIZE = 5
 """How many connections a process keeps open."""
-MAX_CONNECTIONS = 15
+MAX_CONNECTIONS = 18
 """How many it has at most, apart from the publisher's."""
 JSON: dict[str, Any] = {
     "json_deserializer": orjson.loads,

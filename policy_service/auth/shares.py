@@ -19,8 +19,8 @@ from policy_service.settings import Settings
 LOOKUPS = 2
 """How many keys are looked up at a time."""
 HEALTH_CHECKS = 1
-BACKGROUND_TASKS = 5
-"""The tasks of a process that use a database connection now and then, one each."""
+BACKGROUND_TASKS = 8
+"""What the tasks of a process use now and then: one each, and two where one keeps a lock for the other."""
 REQUESTS = MAX_CONNECTIONS - LOOKUPS - HEALTH_CHECKS - BACKGROUND_TASKS
 """What is left of the database connections for requests."""
 

@@ -148,7 +148,7 @@ async def are_superseded(connection: AsyncConnection, held: Mapping[str, int]) -
 async def published_revisions(connection: AsyncConnection) -> dict[str, int]:
     """The tenants whose documents are marked as published, and at which revisions."""
     newest = (
-        select(Change.tenant, Change.revision, Change.after.is_(None))
+        select(Change.tenant, Change.revision, and_(Change.after.is_(None), Change.compacted_at.is_(None)))
         .where(Change.published_at.is_not(None))
         .distinct(Change.tenant)
         .order_by(Change.tenant, Change.revision.desc())

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from corspolicy import Policies
 from corspolicy.sync.connection import connect
+from corspolicy.sync.search import FoundConnection, Location, Search
 from tests.client.published import Published
 from tests.client.test_capacity import CAPACITY, TENANTS, A, Process, new_published
 from tests.redis_users import as_default
@@ -167,3 +168,28 @@ def test_who_is_no_sentinel_and_an_unknown_service_are_named(redis_url: str) -> 
         ping(f"redis+sentinel://{address}/{SERVICE}")
     with pytest.raises(RedisConnectionError, match=r"no server tells where Redis is: .*cluster support disabled"):
         ping(f"redis+cluster://{address}")
+
+
+def test_who_asks_where_redis_is_while_the_last_user_leaves_is_told_and_not_cancelled() -> None:
+    async def locate(server: Redis) -> Location:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def test() -> None:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            """A server that never answers."""
+
+        silent = await asyncio.start_server(accept, "127.0.0.1")
+        port = silent.sockets[0].getsockname()[1]
+        search = Search([f"redis://127.0.0.1:{port}/0"], locate)
+        user = FoundConnection(search=search)
+        search.join(user)
+        asking = asyncio.create_task(search())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await search.leave(user)
+        with pytest.raises(RedisConnectionError, match="given up"):
+            await asking
+        silent.close()
+
+    asyncio.run(test())

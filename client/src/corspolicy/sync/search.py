@@ -87,6 +87,8 @@ class Search:
         self._watch = None
         if self._question is not None:
             self._question.cancel()
+            # Whoever comes now asks a question of its own, not one that is being cancelled.
+            self._question = None
         # Somebody may come, and ask, while these are being closed.
         left, self._servers = self._servers, self._clients()
         for server in left:
@@ -106,8 +108,16 @@ class Search:
             self._question = asyncio.create_task(self._ask_all(), name="corspolicy search")
             # Where nobody waits for it any more, its failure is nobody's.
             self._question.add_done_callback(lambda question: question.cancelled() or question.exception())
-        # Shielded: others may wait for the same answer.
-        return await asyncio.shield(self._question)
+        question = self._question
+        try:
+            # Shielded: others may wait for the same answer.
+            return await asyncio.shield(question)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or not question.cancelled():
+                raise
+            # The last who used the search left, which is no reason to end who asks.
+            raise RedisConnectionError("the search for Redis was given up") from None
 
     async def _ask_all(self) -> Location:
         """Ask all at the same time: one that was away may name a master that was replaced."""
