@@ -33,7 +33,8 @@ def _compared(process: LiveProcess, report: ProcessReport, snapshot: FleetSnapsh
     cursor = Position.parse(report.cursor)
     if process.is_foreign:
         return Process(**report.model_dump(), state="diverged", lag=0)
-    if cursor != snapshot.end or report.epoch != snapshot.epoch:
+    # Without an epoch there is nothing that it could have applied.
+    if cursor != snapshot.end or snapshot.epoch is None or report.epoch != snapshot.epoch:
         lag = max(0, snapshot.end.milliseconds - cursor.milliseconds) / 1000
         return Process(**report.model_dump(), state="behind", lag=lag)
     state: Literal["diverged", "current"] = "diverged" if process.is_different else "current"
