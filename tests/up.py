@@ -103,13 +103,16 @@ class Up:
 
     def assert_nothing_left(self) -> None:
         """Fails the test if a process works on the data or a port is taken."""
-        mentioning = [
+        # One that was started just then may take a moment to see that its parent has ended.
+        wait_until(lambda: not self._mentioning(), "every process that works on the data has ended", _END_SECONDS)
+        assert all(embedded.is_free(self.port + offset) for offset in range(PORTS))
+
+    def _mentioning(self) -> list[psutil.Process]:
+        return [
             process
             for process in psutil.process_iter(["cmdline"])
             if str(self.data) in " ".join(process.info["cmdline"] or ()) and is_alive(process)
         ]
-        assert mentioning == []
-        assert all(embedded.is_free(self.port + offset) for offset in range(PORTS))
 
     def family(self) -> list[psutil.Process]:
         """The process and all that it started."""
