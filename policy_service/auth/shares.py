@@ -87,9 +87,7 @@ class Turns:
                 del self._waiting[name]
 
     def _end(self, name: str) -> None:
-        self._held[name] -= 1
-        # Only who has one is counted.
-        self._held += Counter()
+        _release(self._held, name)
         self._grant()
 
 
@@ -115,9 +113,7 @@ class Places:
         try:
             yield
         finally:
-            self._taken[name] -= 1
-            # Only who has one is counted.
-            self._taken += Counter()
+            _release(self._taken, name)
 
     def _full(self, status: HTTPStatus, who: str) -> Problem:
         detail = f"{who} {self._what}: {self._advice}."
@@ -170,6 +166,13 @@ class Shares:
         finally:
             if turns.are_idle:
                 self._writes.pop(tenant, None)
+
+
+def _release(held: Counter[str], name: str) -> None:
+    held[name] -= 1
+    # Only who has one is counted.
+    if not held[name]:
+        del held[name]
 
 
 def _busy(seconds: float) -> Problem:

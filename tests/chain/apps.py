@@ -19,6 +19,13 @@ def _app(service: str) -> FastAPI:
         app, service=service, tenant=tenant, policies=None if options is None else Policies(**json.loads(options))
     )
 
+    add_routes(app, policies)
+    return app
+
+
+def add_routes(app: FastAPI, policies: Policies) -> None:
+    """What tests ask such a service for: how far it is, and something of a tenant."""
+
     @app.get("/livez")
     async def livez() -> dict[str, object]:
         return {"revision": policies.status().revision, "process": os.getpid()}
@@ -26,8 +33,6 @@ def _app(service: str) -> FastAPI:
     @app.get("/t/{tenant}")
     async def read(tenant: str) -> int:
         return os.getpid()
-
-    return app
 
 
 def billing() -> FastAPI:

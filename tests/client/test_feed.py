@@ -53,11 +53,11 @@ class Follower:
         await self.until(denies)
 
 
-def following(redis_url: str, test: Callable[[Follower], Awaitable[None]], startup_timeout: float = 5.0) -> None:
+def following(redis_url: str, test: Callable[[Follower], Awaitable[None]], **options: Any) -> None:
     """Run `test` with policies that are started and stopped around it."""
 
     async def run() -> None:
-        policies = Policies(redis_url, startup_timeout=startup_timeout)
+        policies = Policies(redis_url, **options)
         await policies.start()
         try:
             await test(Follower(policies))

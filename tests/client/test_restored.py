@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from corspolicy import Policies
 from corspolicy.sync.wire import INLINE_BYTES, Keys
 from tests.client.published import Published
-from tests.client.test_feed import A, B, Follower
+from tests.client.test_feed import A, B, Follower, following
 from tests.client.test_starts import reports
 from tests.faults.proxy import Proxy, Way
 
@@ -23,18 +21,6 @@ def published(redis_url: str) -> Published:
     published.publish("acme", 100, A)
     published.publish("gone", 101, A)
     return published
-
-
-def following(url: str, test: Callable[[Follower], Awaitable[None]], **options: Any) -> None:
-    async def run() -> None:
-        policies = Policies(url, **options)
-        await policies.start()
-        try:
-            await test(Follower(policies))
-        finally:
-            await policies.stop()
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize("capacity", [100, 2], ids=["all", "on demand"])

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from corspolicy.sync import feed, last_known_good
 from corspolicy.sync.signatures import Sum, Verifier
 from corspolicy.sync.wire import Envelope, Keys
 from tests.client.signed import SignedPublished, new_key
-from tests.client.test_feed import A, B, Follower
+from tests.client.test_feed import A, B, Follower, following
 from tests.client.test_starts import reports
 
 EVIL = "https://evil.example"
@@ -51,18 +51,6 @@ def published(redis_url: str, key_file: Path, public_key: str) -> SignedPublishe
     published.publish("beta", 2, B)
     published.end_epoch("1")
     return published
-
-
-def following(url: str, test: Callable[[Follower], Awaitable[None]], **options: Any) -> None:
-    async def run() -> None:
-        policies = Policies(url, **{"startup_timeout": 5.0, **options})
-        await policies.start()
-        try:
-            await test(Follower(policies))
-        finally:
-            await policies.stop()
-
-    asyncio.run(run())
 
 
 def statistics(published: SignedPublished, command: str) -> int:

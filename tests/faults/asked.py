@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from corspolicy import Policies, TenantFromPath, install
 from corspolicy.middleware import CORSPolicyMiddleware
+from tests.chain.apps import add_routes
 from tests.faults.book import Book, Rule
 from tests.faults.watch import counts
 
@@ -90,13 +91,5 @@ def create_app() -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
     install(app, service=SERVICE, tenant=TENANT, policies=policies)
-
-    @app.get("/livez")
-    async def livez() -> dict[str, object]:
-        return {"revision": policies.status().revision, "process": os.getpid()}
-
-    @app.get("/t/{tenant}")
-    async def read(tenant: str) -> int:
-        return os.getpid()
-
+    add_routes(app, policies)
     return app
